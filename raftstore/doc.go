@@ -1,0 +1,22 @@
+// Package raftstore is a replicated, durable key-value store with revisions.
+//
+// The types to know: Open a Store with a Config, Run it, wait for Ready. Txn writes, Range reads,
+// Watch tells of changes. Every write takes the next revision of the whole store; the past can be
+// read and watched until it is compacted.
+//
+// # Concurrency properties
+//
+// Every method of Store may be called from any goroutine, at any time after Open; those that need
+// a leader wait for one until their context ends. A read never waits for a write, a watcher never
+// holds up a write, and concurrent writes share one fsync. A Watcher belongs to one goroutine.
+//
+// # Durability
+//
+// A write is acknowledged after it is synced to the raft log. When the disk fails or is full, the
+// node becomes degraded: writes return ErrDegraded, Local reads go on, and nothing panics.
+//
+// # Caveats
+//
+// Keys are non-empty strings, ordered bytewise. What the store returns is shared: never write to
+// a KV's Value. This version runs a single voter.
+package raftstore
