@@ -1,0 +1,96 @@
+package raftstore
+
+import (
+	"context"
+	"time"
+)
+
+const (
+	keepEvery = time.Second
+	// Above this much log raft is asked for a snapshot, so that the log is cut, however few the
+	// entries are.
+	logBytes = 32 << 20
+)
+
+// keep does what falls due while this node leads: leases, forgetting the past, cutting the log.
+func (s *Store) keep(ctx context.Context) {
+	past := history{retain: s.cfg.RetainRevisions, age: s.cfg.RetainAge}
+	timer := time.NewTimer(keepEvery)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+		case <-s.kick:
+		case <-ctx.Done():
+			return
+		case <-s.fail.done:
+			return
+		}
+		wait := keepEvery
+		if s.Term() != 0 {
+			now := s.cfg.Clock.Now()
+			ids, next := s.expired(now)
+			for _, id := range ids {
+				// It may have been kept alive since: the deadline decides, and it is past.
+				if err := s.Revoke(ctx, id); err != nil && ctx.Err() == nil {
+					s.cfg.Logger.Debug("expired lease not revoked", "lease", id, "error", err)
+				}
+			}
+			if next > 0 && next < wait {
+				wait = next
+			}
+			v := s.m.view.Load()
+			if target := past.target(now, v.rev, v.compacted); target > 0 && !s.cfg.NoAutoCompact {
+				if err := s.Compact(ctx, target); err != nil && ctx.Err() == nil {
+					s.cfg.Logger.Debug("history not compacted", "revision", target, "error", err)
+				}
+			}
+		}
+		if s.files.segs != nil && s.files.segs.size() > logBytes {
+			if err := s.raft.Snapshot().Error(); err != nil && ctx.Err() == nil {
+				s.cfg.Logger.Debug("log not cut", "error", err)
+			}
+		}
+		timer.Reset(wait)
+	}
+}
+
+// history knows how old revisions are.
+type history struct {
+	retain  int64
+	age     time.Duration
+	samples []sample
+	last    time.Time // of the last compaction by age
+}
+
+type sample struct {
+	at  time.Time
+	rev int64
+}
+
+// target is the revision to compact to, or 0.
+func (h *history) target(now time.Time, rev, compacted int64) int64 {
+	if n := len(h.samples); n == 0 || h.samples[n-1].rev != rev {
+		// A few hundred samples cover the age well enough.
+		if n == 0 || now.Sub(h.samples[n-1].at) >= h.age/256 {
+			h.samples = append(h.samples, sample{now, rev})
+		}
+	}
+	// By number, with slack, so that it is not done for every write.
+	if over := rev - compacted - h.retain; over > h.retain/4 {
+		return rev - h.retain
+	}
+	if now.Sub(h.last) < h.age/16 {
+		return 0
+	}
+	target := int64(0)
+	for len(h.samples) > 0 && now.Sub(h.samples[0].at) >= h.age {
+		target = h.samples[0].rev
+		h.samples = h.samples[1:]
+	}
+	if target <= compacted {
+		return 0
+	}
+	h.last = now
+	return target
+}

@@ -1,0 +1,365 @@
+package raftstore
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/hashicorp/raft"
+)
+
+// logStore is raft's log in plain append-only files. A StoreLogs is one write and one sync.
+// Entries leave at the front by whole segments and at the back by truncation.
+type logStore struct {
+	dir  string
+	hook func(op string) error // faults by label, for tests
+
+	mu       sync.RWMutex
+	segs     []*segment // ascending and contiguous; the last one is written to
+	first    uint64     // 0: empty
+	bytes    int64
+	buf      []byte
+	poisoned error // a failed sync: what the file holds is no longer known
+}
+
+type segment struct {
+	f       *os.File
+	path    string
+	first   uint64
+	offsets []uint32
+	size    uint32
+}
+
+func (g *segment) last() uint64 { return g.first + uint64(len(g.offsets)) - 1 }
+
+func openLog(dir string, hook func(string) error) (*logStore, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	s := &logStore{dir: dir, hook: hook}
+	names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	slices.Sort(names)
+	for i, name := range names {
+		if err := s.openSegment(name, i == len(names)-1); err != nil {
+			_ = s.Close()
+			return nil, fmt.Errorf("open log %s: %w", name, err)
+		}
+	}
+	s.setFirst()
+	return s, nil
+}
+
+func (s *logStore) setFirst() {
+	s.first = 0
+	if len(s.segs) > 0 && len(s.segs[0].offsets) > 0 {
+		s.first = s.segs[0].first
+	}
+}
+
+func (s *logStore) openSegment(name string, newest bool) error {
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	first, ok := decodeSegHeader(b)
+	if !ok {
+		if newest && len(b) <= segHeader {
+			return removeSynced(name) // the power failed while it was made: it never held anything
+		}
+		return fmt.Errorf("%w: segment header", ErrCorrupt)
+	}
+	if n := len(s.segs); n > 0 && s.segs[n-1].last()+1 != first {
+		return fmt.Errorf("%w: entries end at %d and go on at %d", ErrCorrupt, s.segs[n-1].last(), first)
+	}
+	offsets, good, err := scanSegment(b, first)
+	if err != nil {
+		return err
+	}
+	if good < len(b) && !newest {
+		return fmt.Errorf("%w: entry %d", ErrCorrupt, first+uint64(len(offsets)))
+	}
+	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	if good < len(b) {
+		if err := truncateSynced(f, int64(good)); err != nil {
+			_ = f.Close()
+			return err
+		}
+	}
+	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good)})
+	s.bytes += int64(good)
+	return nil
+}
+
+func truncateSynced(f *os.File, size int64) error {
+	if err := f.Truncate(size); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func removeSynced(path string) error {
+	if err := os.Remove(path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	if cerr := d.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+// IsMonotonic tells raft that there are no gaps here.
+func (s *logStore) IsMonotonic() bool { return true }
+
+func (s *logStore) FirstIndex() (uint64, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.first, nil
+}
+
+func (s *logStore) LastIndex() (uint64, error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.lastLocked(), nil
+}
+
+func (s *logStore) lastLocked() uint64 {
+	if s.first == 0 {
+		return 0
+	}
+	return s.segs[len(s.segs)-1].last()
+}
+
+func (s *logStore) size() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.bytes
+}
+
+func (s *logStore) GetLog(index uint64, l *raft.Log) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.first == 0 || index < s.first || index > s.lastLocked() {
+		return raft.ErrLogNotFound
+	}
+	i, found := slices.BinarySearchFunc(s.segs, index, func(g *segment, x uint64) int {
+		switch {
+		case g.first > x:
+			return 1
+		case g.last() < x:
+			return -1
+		}
+		return 0
+	})
+	if !found {
+		return raft.ErrLogNotFound
+	}
+	g := s.segs[i]
+	k := index - g.first
+	start, end := g.offsets[k], g.size
+	if int(k+1) < len(g.offsets) {
+		end = g.offsets[k+1]
+	}
+	b := make([]byte, end-start)
+	if _, err := g.f.ReadAt(b, int64(start)); err != nil && err != io.EOF {
+		return fmt.Errorf("read entry %d: %w", index, err)
+	}
+	if _, _, ok := parseRecord(b, l); !ok || l.Index != index {
+		return fmt.Errorf("%w: entry %d", ErrCorrupt, index)
+	}
+	return nil
+}
+
+func (s *logStore) StoreLog(l *raft.Log) error { return s.StoreLogs([]*raft.Log{l}) }
+
+func (s *logStore) StoreLogs(logs []*raft.Log) error {
+	if len(logs) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poisoned != nil {
+		return s.poisoned
+	}
+	if err := s.storeLocked(logs); err != nil {
+		s.poisoned = fmt.Errorf("write log: %w", err)
+		return s.poisoned
+	}
+	return nil
+}
+
+func (s *logStore) storeLocked(logs []*raft.Log) error {
+	if s.hook != nil {
+		if err := s.hook("log"); err != nil {
+			return err
+		}
+	}
+	if s.first != 0 && logs[0].Index != s.lastLocked()+1 {
+		return fmt.Errorf("%w: entry %d cannot follow %d", ErrInvalid, logs[0].Index, s.lastLocked())
+	}
+	g, err := s.writableLocked(logs[0].Index)
+	if err != nil {
+		return err
+	}
+	synced := g.size
+	s.buf = s.buf[:0]
+	offsets := make([]uint32, 0, len(logs))
+	for i, l := range logs {
+		if l.Index != logs[0].Index+uint64(i) {
+			return fmt.Errorf("%w: entries %d and %d in one batch", ErrInvalid, logs[0].Index, l.Index)
+		}
+		offsets = append(offsets, synced+uint32(len(s.buf)))
+		s.buf = appendRecord(s.buf, l, synced)
+	}
+	if len(s.buf) > maxRecord {
+		return fmt.Errorf("%w: batch of %d bytes", ErrInvalid, len(s.buf))
+	}
+	if _, err := g.f.WriteAt(s.buf, int64(synced)); err != nil {
+		return err
+	}
+	if err := syncData(g.f); err != nil {
+		return err
+	}
+	g.offsets = append(g.offsets, offsets...)
+	g.size += uint32(len(s.buf))
+	s.bytes += int64(len(s.buf))
+	if cap(s.buf) > 1<<20 {
+		s.buf = nil // one large batch should not stay in memory
+	}
+	s.setFirst()
+	return nil
+}
+
+// writableLocked returns the segment that the entry next goes to.
+func (s *logStore) writableLocked(next uint64) (*segment, error) {
+	if n := len(s.segs); n > 0 {
+		g := s.segs[n-1]
+		if len(g.offsets) > 0 && g.size < segMaxSize {
+			return g, nil
+		}
+		if len(g.offsets) == 0 {
+			if g.first == next {
+				return g, nil
+			}
+			if err := s.dropLocked(n - 1); err != nil {
+				return nil, err
+			}
+		}
+	}
+	path := filepath.Join(s.dir, fmt.Sprintf("%020d.seg", next))
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = f.Write(encodeSegHeader(next)); err == nil {
+		if err = f.Sync(); err == nil {
+			err = syncDir(s.dir)
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	g := &segment{f: f, path: path, first: next, size: segHeader}
+	s.segs = append(s.segs, g)
+	s.bytes += segHeader
+	return g, nil
+}
+
+// dropLocked removes the file of segment i, for good.
+func (s *logStore) dropLocked(i int) error {
+	g := s.segs[i]
+	if err := removeSynced(g.path); err != nil {
+		return err
+	}
+	s.segs = slices.Delete(s.segs, i, i+1)
+	s.bytes -= int64(g.size)
+	return g.f.Close()
+}
+
+// DeleteRange implements raft.LogStore: lo to hi inclusive, always at one of the two ends.
+func (s *logStore) DeleteRange(lo, hi uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poisoned != nil {
+		return s.poisoned
+	}
+	if s.first == 0 {
+		return nil
+	}
+	var err error
+	switch last := s.lastLocked(); {
+	case lo <= s.first && hi >= last:
+		// From the back: a crash in the middle leaves a contiguous log.
+		for len(s.segs) > 0 && err == nil {
+			err = s.dropLocked(len(s.segs) - 1)
+		}
+		s.setFirst()
+	case lo <= s.first:
+		for err == nil && s.segs[0].last() <= hi {
+			err = s.dropLocked(0)
+		}
+		// What remains of a segment below hi reappears when the log is opened again. It is
+		// committed history below a snapshot, and harms nobody.
+		s.first = max(s.segs[0].first, hi+1)
+	case hi >= last:
+		err = s.truncateBackLocked(lo)
+	default:
+		return fmt.Errorf("%w: delete entries %d to %d out of %d to %d", ErrInvalid, lo, hi, s.first, last)
+	}
+	if err != nil {
+		s.poisoned = fmt.Errorf("truncate log: %w", err)
+		return s.poisoned
+	}
+	return nil
+}
+
+func (s *logStore) truncateBackLocked(lo uint64) error {
+	for s.segs[len(s.segs)-1].first >= lo {
+		if err := s.dropLocked(len(s.segs) - 1); err != nil {
+			return err
+		}
+	}
+	g := s.segs[len(s.segs)-1]
+	if lo > g.last() {
+		return nil
+	}
+	at := g.offsets[lo-g.first]
+	if err := truncateSynced(g.f, int64(at)); err != nil {
+		return err
+	}
+	s.bytes -= int64(g.size - at)
+	g.offsets, g.size = g.offsets[:lo-g.first], at
+	return nil
+}
+
+// Close closes the files; nothing is left to sync.
+func (s *logStore) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var err error
+	for _, g := range s.segs {
+		if cerr := g.f.Close(); err == nil {
+			err = cerr
+		}
+	}
+	s.segs, s.first, s.poisoned = nil, 0, ErrClosed
+	return err
+}
