@@ -1,0 +1,41 @@
+package scheduler
+
+import (
+	"context"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/pintle/pintle/orchestrator/api"
+)
+
+// Client is what the scheduler sees of the cluster. *registry.Client satisfies it in process.
+// Objects that it hands out are shared and must not be changed.
+type Client interface {
+	// Watch delivers an Added event for every object there is, one Bookmark, then every change in order.
+	Watch(ctx context.Context, gvr schema.GroupVersionResource) (watch.Interface, error)
+	Get(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string) (api.Object, error)
+	Create(ctx context.Context, gvr schema.GroupVersionResource, obj api.Object) (api.Object, error)
+	Update(ctx context.Context, gvr schema.GroupVersionResource, subresource string, obj api.Object) (api.Object, error)
+	// Bind sets the pod's node if it has none yet, and answers a Conflict otherwise.
+	Bind(ctx context.Context, namespace, name string, uid types.UID, node string) error
+}
+
+// Policy takes part in decisions from outside the scheduler. *policies.Host satisfies it. Both
+// methods are asked once for a pod, about all nodes that passed the plugins, and must answer in the
+// nodes' order. An error leaves the pod unscheduled, with the error as the reason.
+type Policy interface {
+	// Filter returns a reason for each node that the pod must not use, "" for the others.
+	Filter(ctx context.Context, pod *corev1.Pod, nodes []*corev1.Node) ([]string, error)
+	// Score rates each node from 0 to framework.MaxScore.
+	Score(ctx context.Context, pod *corev1.Pod, nodes []*corev1.Node) ([]int64, error)
+}
+
+var (
+	podsResource       = corev1.SchemeGroupVersion.WithResource("pods")
+	nodesResource      = corev1.SchemeGroupVersion.WithResource("nodes")
+	namespacesResource = corev1.SchemeGroupVersion.WithResource("namespaces")
+	eventsResource     = corev1.SchemeGroupVersion.WithResource("events")
+)

@@ -1,0 +1,34 @@
+package scheduler
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// FitError says why no node can hold a pod.
+type FitError struct {
+	Nodes   int            // how many there are
+	Reasons map[string]int // how many of them gave each reason
+}
+
+// Error reads as kube-scheduler's message, its reasons ordered by count, most frequent first.
+func (e *FitError) Error() string {
+	if e.Nodes == 0 {
+		return "no nodes available to schedule pods"
+	}
+	reasons := make([]string, 0, len(e.Reasons))
+	for reason := range e.Reasons {
+		reasons = append(reasons, reason)
+	}
+	slices.SortFunc(reasons, func(a, b string) int {
+		if e.Reasons[a] != e.Reasons[b] {
+			return e.Reasons[b] - e.Reasons[a]
+		}
+		return strings.Compare(a, b)
+	})
+	for i, reason := range reasons {
+		reasons[i] = fmt.Sprintf("%d %s", e.Reasons[reason], reason)
+	}
+	return fmt.Sprintf("0/%d nodes are available: %s.", e.Nodes, strings.Join(reasons, ", "))
+}

@@ -1,0 +1,81 @@
+package framework
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	helpers "k8s.io/component-helpers/resource"
+)
+
+// Resource is an amount of everything a node has and pods ask for.
+type Resource struct {
+	MilliCPU         int64
+	Memory           int64 // bytes
+	EphemeralStorage int64 // bytes
+	Pods             int64
+	Scalar           map[corev1.ResourceName]int64 // extended resources and huge pages
+}
+
+// What kube-scheduler assumes for scoring of a container that asks for nothing, so that such
+// pods spread as well (k8s.io/kubernetes documents 100m and 200Mi).
+const (
+	defaultMilliCPU = 100
+	defaultMemory   = 200 << 20
+)
+
+// FromList converts a ResourceList.
+func FromList(list corev1.ResourceList) Resource {
+	var r Resource
+	for name, quantity := range list {
+		switch name {
+		case corev1.ResourceCPU:
+			r.MilliCPU = quantity.MilliValue()
+		case corev1.ResourceMemory:
+			r.Memory = quantity.Value()
+		case corev1.ResourceEphemeralStorage:
+			r.EphemeralStorage = quantity.Value()
+		case corev1.ResourcePods:
+			r.Pods = quantity.Value()
+		default:
+			if r.Scalar == nil {
+				r.Scalar = map[corev1.ResourceName]int64{}
+			}
+			r.Scalar[name] = quantity.Value()
+		}
+	}
+	return r
+}
+
+// Add adds o times sign (1 or -1).
+func (r *Resource) Add(o Resource, sign int64) {
+	r.MilliCPU += sign * o.MilliCPU
+	r.Memory += sign * o.Memory
+	r.EphemeralStorage += sign * o.EphemeralStorage
+	r.Pods += sign * o.Pods
+	for name, amount := range o.Scalar {
+		if r.Scalar == nil {
+			r.Scalar = map[corev1.ResourceName]int64{}
+		}
+		r.Scalar[name] += sign * amount
+	}
+}
+
+// requestOf is what the scheduler reserves for a pod: its containers, the largest need of its init
+// containers, and its overhead.
+func requestOf(pod *corev1.Pod) Resource {
+	r := FromList(helpers.PodRequests(pod, helpers.PodResourcesOptions{}))
+	r.Pods = 1
+	return r
+}
+
+// scoredRequestOf is requestOf with the defaults for containers that ask for nothing.
+func scoredRequestOf(pod *corev1.Pod, request Resource) Resource {
+	for i := range pod.Spec.Containers {
+		requests := pod.Spec.Containers[i].Resources.Requests
+		if _, ok := requests[corev1.ResourceCPU]; !ok {
+			request.MilliCPU += defaultMilliCPU
+		}
+		if _, ok := requests[corev1.ResourceMemory]; !ok {
+			request.Memory += defaultMemory
+		}
+	}
+	return request
+}

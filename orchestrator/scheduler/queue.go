@@ -1,0 +1,154 @@
+package scheduler
+
+import (
+	"container/heap"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/pintle/pintle/orchestrator/scheduler/framework"
+)
+
+// Back-off of a pod that couldn't be scheduled, and how long it may wait for a change before it is
+// tried again all the same. Kubernetes documents the same defaults.
+const (
+	firstBackoff   = time.Second
+	longestBackoff = 10 * time.Second
+	longestPark    = 5 * time.Minute
+)
+
+// queue holds the pods that have no node. A pod is active (in the heap), or parked until something
+// changes; a parked pod that was woken during its back-off becomes active when that has passed.
+// It belongs to the scheduler's loop.
+type queue struct {
+	active activeHeap
+	pods   map[types.UID]*pending
+}
+
+type pending struct {
+	pod      *framework.Pod
+	index    int // in the heap, -1 when not there
+	attempts int
+	backoff  time.Time // not before
+	parked   time.Time // since when
+	woken    bool
+}
+
+func newQueue() *queue { return &queue{pods: map[types.UID]*pending{}} }
+
+// set adds a pod or replaces what is known of it. A parked pod that changed is tried again.
+func (q *queue) set(pod *framework.Pod) {
+	p := q.pods[pod.UID]
+	if p == nil {
+		p = &pending{pod: pod, index: -1}
+		q.pods[pod.UID] = p
+		heap.Push(&q.active, p)
+		return
+	}
+	specChanged := p.pod.Generation != pod.Generation || len(p.pod.Labels) != len(pod.Labels)
+	p.pod = pod
+	if p.index >= 0 {
+		heap.Fix(&q.active, p.index)
+	} else if specChanged {
+		p.woken = true
+	}
+}
+
+func (q *queue) remove(uid types.UID) {
+	p := q.pods[uid]
+	if p == nil {
+		return
+	}
+	if p.index >= 0 {
+		heap.Remove(&q.active, p.index)
+	}
+	delete(q.pods, uid)
+}
+
+// pop returns the next pod to schedule, or nil.
+func (q *queue) pop() *pending {
+	if len(q.active) == 0 {
+		return nil
+	}
+	return heap.Pop(&q.active).(*pending)
+}
+
+// park puts back a pod that couldn't be scheduled.
+func (q *queue) park(p *pending, now time.Time) {
+	if q.pods[p.pod.UID] != p {
+		return // deleted meanwhile
+	}
+	wait := min(firstBackoff<<min(p.attempts, 8), longestBackoff)
+	p.attempts++
+	p.parked, p.backoff, p.woken = now, now.Add(wait), false
+}
+
+// wake marks every parked pod: something changed that may help.
+func (q *queue) wake() {
+	for _, p := range q.pods {
+		if p.index < 0 {
+			p.woken = true
+		}
+	}
+}
+
+// activate moves pods whose time has come into the heap and returns how long until the next one's,
+// or 0 when there is none.
+func (q *queue) activate(now time.Time) (next time.Duration) {
+	for _, p := range q.pods {
+		if p.index >= 0 || p.parked.IsZero() {
+			continue
+		}
+		due := p.parked.Add(longestPark)
+		if p.woken {
+			due = p.backoff
+		}
+		wait := due.Sub(now)
+		if wait <= 0 {
+			p.parked = time.Time{}
+			heap.Push(&q.active, p)
+		} else if next == 0 || wait < next {
+			next = wait
+		}
+	}
+	return next
+}
+
+// activeHeap orders by priority, then by age.
+type activeHeap []*pending
+
+func (h activeHeap) Len() int { return len(h) }
+func (h activeHeap) Less(i, j int) bool {
+	a, b := h[i].pod, h[j].pod
+	if pa, pb := priority(a), priority(b); pa != pb {
+		return pa > pb
+	}
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.Name < b.Name
+}
+func (h activeHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+func (h *activeHeap) Push(x any) {
+	p := x.(*pending)
+	p.index = len(*h)
+	*h = append(*h, p)
+}
+func (h *activeHeap) Pop() any {
+	old := *h
+	p := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	p.index = -1
+	return p
+}
+
+func priority(p *framework.Pod) int32 {
+	if p.Spec.Priority == nil {
+		return 0
+	}
+	return *p.Spec.Priority
+}
