@@ -1,0 +1,2 @@
+// Package importrules holds no code: its test keeps imports flowing one way, and says why.
+package importrules
