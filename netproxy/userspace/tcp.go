@@ -1,0 +1,82 @@
+package userspace
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/netip"
+	"time"
+)
+
+func (pt *port) openTCP(a netip.AddrPort) error {
+	ln, err := net.ListenTCP("tcp4", net.TCPAddrFromAddrPort(a))
+	if err != nil {
+		return err
+	}
+	pt.mapping.StandIn = ln.Addr().(*net.TCPAddr).AddrPort()
+	pt.close = ln.Close
+	pt.p.wg.Go(func() {
+		for {
+			c, err := ln.AcceptTCP()
+			if errors.Is(err, net.ErrClosed) || pt.p.ctx.Err() != nil {
+				if c != nil {
+					c.Close()
+				}
+				return
+			}
+			if err != nil { // out of descriptors, perhaps: let others end first
+				select {
+				case <-time.After(5 * time.Millisecond):
+				case <-pt.p.ctx.Done():
+				}
+				continue
+			}
+			pt.p.wg.Go(func() { pt.splice(c) })
+		}
+	})
+	return nil
+}
+
+func (pt *port) splice(c *net.TCPConn) {
+	defer c.Close()
+	var failed []netip.AddrPort
+	client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
+	for {
+		to, ok := pt.pick(client, failed)
+		if !ok {
+			c.SetLinger(0) // a reset, as a refused connection would be
+			return
+		}
+		up, err := pt.p.cfg.Dial(pt.p.ctx, "tcp", to.String())
+		if err != nil {
+			failed = append(failed, to)
+			continue
+		}
+		join(pt.p.ctx, c, up)
+		return
+	}
+}
+
+type closeWriter interface{ CloseWrite() error }
+
+// join copies both ways until both have ended; the end of one half is passed on.
+func join(ctx context.Context, a, b net.Conn) {
+	stop := context.AfterFunc(ctx, func() { a.Close(); b.Close() })
+	defer stop()
+	defer a.Close()
+	defer b.Close()
+	done := make(chan struct{})
+	half := func(dst, src net.Conn) {
+		_, err := io.Copy(dst, src)
+		if cw, ok := dst.(closeWriter); ok && err == nil {
+			cw.CloseWrite()
+			return
+		}
+		dst.Close()
+		src.Close()
+	}
+	go func() { defer close(done); half(a, b) }()
+	half(b, a)
+	<-done
+}
