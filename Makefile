@@ -1,0 +1,27 @@
+# Two commands tell the story: make quickstart, make test. Both install what is missing (Debian, root).
+SHELL := /bin/bash
+GO ?= go
+ARGS ?=
+
+.PHONY: quickstart test bench lint deps
+
+quickstart: deps
+	$(GO) run ./examples/quickstart $(ARGS)
+
+test: deps lint
+	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e /runtime/containerd -e /examples/)
+	$(GO) test -timeout 20m ./runtime/containerd/... ./examples/...
+	cd internal/e2e && $(GO) test -timeout 20m ./...
+
+bench: deps
+	cd examples/bench && $(GO) run . $(ARGS)
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	CGO_ENABLED=0 $(GO) build ./...
+	GOOS=darwin CGO_ENABLED=0 $(GO) build ./...
+
+# What real containers need. Nothing is started: the appliance runs a containerd of its own.
+deps:
+	@.ci/deps
