@@ -1,0 +1,202 @@
+// Package garbagecollector deletes objects whose owners are gone, and carries out foreground and
+// orphaning deletion. An owner counts as gone only when a Get doesn't find its name and UID.
+package garbagecollector
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/pintle/pintle/orchestrator/api"
+	"github.com/pintle/pintle/orchestrator/controllers/reconcile"
+)
+
+// Resource is a kind that can own or be owned.
+type Resource struct {
+	GVR        schema.GroupVersionResource
+	Kind       schema.GroupVersionKind
+	Namespaced bool
+}
+
+type shell struct {
+	env       reconcile.Env
+	resources []Resource
+}
+
+// New makes the controller for the resources named; owners of other kinds are left in peace.
+func New(env reconcile.Env, resources []Resource) *reconcile.Controller {
+	c := &shell{env.WithDefaults(), resources}
+	ctl := &reconcile.Controller{Name: "garbage-collector", Workers: 4, Reconcile: c.reconcile}
+	for _, r := range resources {
+		ctl.Watches = append(ctl.Watches, reconcile.Watch{Resource: r.GVR, Map: c.mapper(r)})
+	}
+	return ctl
+}
+
+func (c *shell) mapper(r Resource) func(context.Context, reconcile.Event, func(reconcile.Key)) {
+	return func(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
+		o := e.Object
+		if e.Type != "DELETED" {
+			if len(o.GetOwnerReferences()) > 0 || len(o.GetFinalizers()) > 0 {
+				enqueue(reconcile.Key{Resource: r.GVR, Namespace: o.GetNamespace(), Name: o.GetName()})
+			}
+			return
+		}
+		for _, d := range c.resources { // what it owned
+			objs, _ := c.env.Client.Owned(ctx, d.GVR, o.GetUID())
+			for _, x := range objs {
+				enqueue(reconcile.Key{Resource: d.GVR, Namespace: x.GetNamespace(), Name: x.GetName()})
+			}
+		}
+		for _, ref := range o.GetOwnerReferences() { // whoever waits for it
+			if or, ok := c.find(ref); ok {
+				k := reconcile.Key{Resource: or.GVR, Name: ref.Name}
+				if or.Namespaced {
+					k.Namespace = o.GetNamespace()
+				}
+				enqueue(k)
+			}
+		}
+	}
+}
+
+func (c *shell) find(ref metav1.OwnerReference) (Resource, bool) {
+	gv, _ := schema.ParseGroupVersion(ref.APIVersion)
+	for _, r := range c.resources {
+		if r.Kind.Kind == ref.Kind && r.Kind.Group == gv.Group {
+			return r, true
+		}
+	}
+	return Resource{}, false
+}
+
+func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, error) {
+	o, err := c.env.Client.Get(ctx, k.Resource, k.Namespace, k.Name)
+	if apierrors.IsNotFound(err) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("get %s: %w", k, err)
+	}
+	if o.GetDeletionTimestamp() != nil {
+		switch {
+		case slices.Contains(o.GetFinalizers(), metav1.FinalizerOrphanDependents):
+			return 0, c.orphan(ctx, k, o)
+		case slices.Contains(o.GetFinalizers(), metav1.FinalizerDeleteDependents):
+			return 0, c.foreground(ctx, k, o)
+		}
+		return 0, nil
+	}
+	return 0, c.collect(ctx, k, o)
+}
+
+// collect deletes o if no owner is left, and drops references to owners that are gone otherwise.
+func (c *shell) collect(ctx context.Context, k reconcile.Key, o api.Object) error {
+	var solid, waiting int
+	gone := map[string]bool{}
+	for _, ref := range o.GetOwnerReferences() {
+		r, ok := c.find(ref)
+		if !ok {
+			solid++ // we can't look, so we don't touch
+			continue
+		}
+		ns := ""
+		if r.Namespaced {
+			ns = o.GetNamespace()
+		}
+		owner, err := c.env.Client.Get(ctx, r.GVR, ns, ref.Name)
+		switch {
+		case apierrors.IsNotFound(err) || err == nil && owner.GetUID() != ref.UID:
+			gone[string(ref.UID)] = true
+		case err != nil:
+			return fmt.Errorf("get owner %s %s: %w", ref.Kind, ref.Name, err)
+		case owner.GetDeletionTimestamp() != nil && slices.Contains(owner.GetFinalizers(), metav1.FinalizerDeleteDependents):
+			waiting++
+		default:
+			solid++
+		}
+	}
+	switch {
+	case solid > 0 && len(gone) > 0:
+		return c.dropRefs(ctx, k.Resource, o, func(u string) bool { return gone[u] })
+	case solid == 0 && waiting > 0:
+		return c.remove(ctx, k.Resource, o, metav1.DeletePropagationForeground)
+	case solid == 0 && len(gone) > 0:
+		return c.remove(ctx, k.Resource, o, metav1.DeletePropagationBackground)
+	}
+	return nil
+}
+
+func (c *shell) remove(ctx context.Context, gvr schema.GroupVersionResource, o api.Object, policy metav1.DeletionPropagation) error {
+	uid, rv := o.GetUID(), o.GetResourceVersion()
+	err := c.env.Client.Delete(ctx, gvr, o.GetNamespace(), o.GetName(), metav1.DeleteOptions{PropagationPolicy: &policy,
+		Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &rv}})
+	if err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete %s %s: %w", gvr.Resource, o.GetName(), err)
+	}
+	return nil
+}
+
+func (c *shell) dropRefs(ctx context.Context, gvr schema.GroupVersionResource, o api.Object, drop func(uid string) bool) error {
+	n := o.DeepCopyObject().(api.Object)
+	n.SetOwnerReferences(slices.DeleteFunc(n.GetOwnerReferences(), func(r metav1.OwnerReference) bool { return drop(string(r.UID)) }))
+	if _, err := c.env.Client.Update(ctx, gvr, "", n); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("drop owner references of %s: %w", o.GetName(), err)
+	}
+	return nil
+}
+
+func (c *shell) unhold(ctx context.Context, gvr schema.GroupVersionResource, o api.Object, finalizer string) error {
+	n := o.DeepCopyObject().(api.Object)
+	n.SetFinalizers(slices.DeleteFunc(n.GetFinalizers(), func(f string) bool { return f == finalizer }))
+	if _, err := c.env.Client.Update(ctx, gvr, "", n); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("remove finalizer of %s: %w", o.GetName(), err)
+	}
+	return nil
+}
+
+func (c *shell) orphan(ctx context.Context, k reconcile.Key, o api.Object) error {
+	for _, r := range c.resources {
+		objs, err := c.env.Client.Owned(ctx, r.GVR, o.GetUID())
+		if err != nil {
+			return fmt.Errorf("list dependents: %w", err)
+		}
+		for _, d := range objs {
+			if err := c.dropRefs(ctx, r.GVR, d, func(u string) bool { return u == string(o.GetUID()) }); err != nil {
+				return err
+			}
+		}
+	}
+	return c.unhold(ctx, k.Resource, o, metav1.FinalizerOrphanDependents)
+}
+
+func (c *shell) foreground(ctx context.Context, k reconcile.Key, o api.Object) error {
+	blocked := false
+	for _, r := range c.resources {
+		objs, err := c.env.Client.Owned(ctx, r.GVR, o.GetUID())
+		if err != nil {
+			return fmt.Errorf("list dependents: %w", err)
+		}
+		for _, d := range objs {
+			for _, ref := range d.GetOwnerReferences() {
+				if ref.UID == o.GetUID() && ref.BlockOwnerDeletion != nil && *ref.BlockOwnerDeletion {
+					blocked = true
+				}
+			}
+			if d.GetDeletionTimestamp() == nil {
+				if err := c.collect(ctx, reconcile.Key{Resource: r.GVR, Namespace: d.GetNamespace(), Name: d.GetName()}, d); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	if blocked {
+		return nil // each dependent's end enqueues the owner again
+	}
+	return c.unhold(ctx, k.Resource, o, metav1.FinalizerDeleteDependents)
+}
