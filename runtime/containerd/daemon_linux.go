@@ -38,7 +38,7 @@ func (d *daemon) config() string {
 		"io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.zfs",
 		"io.containerd.internal.v1.opt", "io.containerd.internal.v1.restart",
 		"io.containerd.monitor.v1.cgroups", "io.containerd.tracing.processor.v1.otlp",
-		"io.containerd.internal.v1.tracing", "io.containerd.runtime.v1.linux",
+		"io.containerd.internal.v1.tracing",
 	}
 	for i := range off {
 		off[i] = q(off[i])
