@@ -335,6 +335,15 @@ func (e *Engine) exited(ctx context.Context, x *ctr, code uint32, at time.Time) 
 // adopt brings one record up to date after a start or a reconnect.
 func (e *Engine) adopt(ctx context.Context, c *client.Client, x *ctr, known bool) {
 	x.op.Lock()
+	if !x.gone && x.Process == nil { // a create that was killed: nobody was told of it
+		x.gone = true
+		if err := e.discard(ctx, c, x); err != nil {
+			e.cfg.Logger.Warn("container of a cut-off create stays", "container", x.Spec.ID, "err", err)
+		}
+		e.mu.Lock()
+		delete(e.containers, x.Spec.ID)
+		e.mu.Unlock()
+	}
 	if x.gone || !x.Started || x.State == runtime.Exited {
 		x.op.Unlock()
 		return
