@@ -201,11 +201,24 @@ func (x *decider) newSize(rs *appsv1.ReplicaSet) int32 {
 		have = replicasOf(rs.Spec.Replicas)
 	}
 	surge, _ := fenceposts(x.d)
-	room := n + surge - specTotal(x.old) - have
+	// A set that was just made smaller still has its pods until it acts: the ceiling counts them.
+	room := n + surge - max(have, x.running(rs))
+	for _, o := range x.old {
+		room -= max(replicasOf(o.Spec.Replicas), x.running(o))
+	}
 	if room <= 0 {
 		return have
 	}
 	return have + max(0, min(room, n-have))
+}
+
+func (x *decider) running(rs *appsv1.ReplicaSet) (n int32) {
+	for _, p := range x.podsOf(rs) {
+		if reconcile.PodActive(p) {
+			n++
+		}
+	}
+	return n
 }
 
 func (x *decider) scaling() bool {

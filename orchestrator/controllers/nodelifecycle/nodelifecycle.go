@@ -128,13 +128,13 @@ func (c *shell) silent(n *corev1.Node, lease *coordinationv1.Lease, now time.Tim
 	if lease != nil && lease.Spec.RenewTime != nil {
 		sign = lease.Spec.RenewTime.String()
 	}
-	if r := ready(n); r != nil && r.Status != corev1.ConditionUnknown {
+	if r := ready(n); r != nil { // marking the node unknown leaves its heartbeat as it was
 		sign += "/" + r.LastHeartbeatTime.String()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	b, ok := c.beats[n.Name]
-	if r := ready(n); !ok || b.sign != sign && !(r != nil && r.Status == corev1.ConditionUnknown && (lease == nil || lease.Spec.RenewTime == nil)) {
+	if !ok || b.sign != sign {
 		b = beat{sign, now}
 		c.beats[n.Name] = b
 	}
