@@ -1,0 +1,129 @@
+package ingress
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"strconv"
+)
+
+// serveSlow answers HTTP/2 requests, gRPC among them.
+func (c *Controller) serveSlow(w http.ResponseWriter, req *http.Request) {
+	host := hostOnly(req.Host)
+	r := c.state.Load().table.match(host, req.URL.Path)
+	if r == nil {
+		http.Error(w, "no Ingress serves this host and path", http.StatusNotFound)
+		return
+	}
+	if to, code := c.redirect(r, req.TLS != nil, host, req.URL.RequestURI()); to != "" {
+		w.Header().Set("Location", to)
+		w.WriteHeader(code)
+		return
+	}
+	r = r.choose(req.Header.Get)
+	limit := r.opts.BodySize
+	if limit < 0 {
+		limit = c.cfg.MaxBody
+	}
+	if limit > 0 {
+		if req.ContentLength > limit {
+			http.Error(w, http.StatusText(http.StatusRequestEntityTooLarge), http.StatusRequestEntityTooLarge)
+			return
+		}
+		req.Body = http.MaxBytesReader(w, req.Body, limit)
+	}
+	proxy := httputil.ReverseProxy{
+		FlushInterval: -1,
+		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
+		Transport:     &slowTransport{c: c, r: r},
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.URL.Scheme, p.Out.URL.Host = "http", "endpoint"
+			if r.opts.BackendProtocol == "HTTPS" || r.opts.BackendProtocol == "GRPCS" {
+				p.Out.URL.Scheme = "https"
+			}
+			if to, changed := r.rewrite(p.In.URL.Path); changed {
+				p.Out.URL.Path, p.Out.URL.RawPath = to, ""
+			}
+			p.Out.Host = p.In.Host
+			p.SetXForwarded()
+			ip, _, _ := net.SplitHostPort(p.In.RemoteAddr)
+			p.Out.Header.Set("X-Real-Ip", ip)
+			port := "443"
+			if a, ok := p.In.Context().Value(http.LocalAddrContextKey).(*net.TCPAddr); ok {
+				port = strconv.Itoa(a.Port)
+			}
+			p.Out.Header.Set("X-Forwarded-Port", port)
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			code := http.StatusBadGateway
+			var big *http.MaxBytesError
+			switch {
+			case errors.Is(err, errNoEndpoint):
+				code = http.StatusServiceUnavailable
+			case errors.As(err, &big):
+				code = http.StatusRequestEntityTooLarge
+			case errors.Is(err, context.DeadlineExceeded):
+				code = http.StatusGatewayTimeout
+			}
+			c.log.Debug("ingress request failed", "ingress", r.ingress.String(), "err", err)
+			w.WriteHeader(code)
+		},
+	}
+	proxy.ServeHTTP(w, req)
+}
+
+// slowTransport picks the endpoint, and another when nothing was sent.
+type slowTransport struct {
+	c *Controller
+	r *route
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *slowTransport) RoundTrip(req *http.Request) (*http.Response, error) {
+	var failed []*endpoint
+	var last error = errNoEndpoint
+	body := &countBody{ReadCloser: req.Body}
+	if req.Body != nil && req.Body != http.NoBody {
+		req = req.Clone(req.Context())
+		req.Body = keepOpen{body}
+		defer body.ReadCloser.Close()
+	}
+	safe := req.Method == http.MethodGet || req.Method == http.MethodHead
+	for {
+		e := t.r.backend.pick(failed)
+		if e == nil {
+			return nil, last
+		}
+		resp, err := e.transport(&t.r.opts).RoundTrip(req)
+		e.done()
+		if err == nil {
+			return resp, nil
+		}
+		last = err
+		var d *dialError
+		if body.read || req.Context().Err() != nil || !errors.As(err, &d) && !safe {
+			return nil, err
+		}
+		failed = append(failed, e)
+	}
+}
+
+// countBody remembers whether anything was read of it.
+type countBody struct {
+	io.ReadCloser
+	read bool
+}
+
+func (b *countBody) Read(p []byte) (int, error) {
+	b.read = true
+	return b.ReadCloser.Read(p)
+}
+
+// keepOpen lets a transport that failed to dial close the body without closing it for the next.
+type keepOpen struct{ *countBody }
+
+func (keepOpen) Close() error { return nil }
