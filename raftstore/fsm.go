@@ -33,7 +33,8 @@ type machine struct {
 
 	// step is held for the whole of one entry, and while the flusher takes what is pending, so that
 	// what it takes is the state between two entries.
-	step sync.Mutex
+	step   sync.Mutex
+	broken error // an entry could not be applied, so none after it may be. Guarded by step.
 	// mu guards what others look at meanwhile. Taken under step.
 	mu        sync.Mutex
 	applied   uint64
@@ -92,9 +93,13 @@ type work struct {
 }
 
 // apply executes one log entry. An error means that this node cannot go on.
-func (m *machine) apply(index, term uint64, data []byte) ([]result, error) {
+func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error) {
 	m.step.Lock()
 	defer m.step.Unlock()
+	if m.broken != nil {
+		return nil, m.broken
+	}
+	defer func() { m.broken = err }()
 	if index <= m.appliedIndex() {
 		return nil, nil // the state file had it already
 	}

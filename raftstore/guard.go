@@ -54,8 +54,15 @@ func (g *guardedLog) IsMonotonic() bool                  { return g.monotonic }
 func (g *guardedLog) GetLog(i uint64, l *raft.Log) error { return g.check(g.LogStore.GetLog(i, l)) }
 func (g *guardedLog) StoreLog(l *raft.Log) error         { return g.check(g.LogStore.StoreLog(l)) }
 func (g *guardedLog) StoreLogs(ls []*raft.Log) error     { return g.check(g.LogStore.StoreLogs(ls)) }
+
+// DeleteRange only marks the failure: raft takes the error well, and the goroutine that cuts the
+// log has callers that wait for it.
 func (g *guardedLog) DeleteRange(minIndex, maxIndex uint64) error {
-	return g.check(g.LogStore.DeleteRange(minIndex, maxIndex))
+	err := g.LogStore.DeleteRange(minIndex, maxIndex)
+	if err != nil {
+		g.f.set(err)
+	}
+	return err
 }
 
 type guardedStable struct {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"github.com/hashicorp/raft"
 )
 
 // followLeadership turns raft's word of leadership into ours: this node leads once it has applied
@@ -15,7 +17,11 @@ func (s *Store) followLeadership(ctx context.Context) {
 		case leads := <-s.raft.LeaderCh():
 			term := s.raft.CurrentTerm()
 			if leads {
-				if err := s.raft.Barrier(0).Error(); err != nil {
+				err := raft.ErrEnqueueTimeout
+				for errors.Is(err, raft.ErrEnqueueTimeout) && s.fail.get() == nil {
+					err = s.raft.Barrier(enqueueFor).Error()
+				}
+				if err != nil {
 					continue // lost already; the next word says so
 				}
 				s.adoptLeases()

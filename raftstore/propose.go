@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -14,6 +15,8 @@ const (
 	batchCommands = 1024
 	batchBytes    = 1 << 20
 	inFlight      = 2 // one entry is synced while the next is being gathered
+	// How long to offer raft an entry before looking whether the node has failed.
+	enqueueFor = 100 * time.Millisecond
 )
 
 // MaxTxnBytes is the most that a Txn may hold, keys and values together.
@@ -158,8 +161,14 @@ func (s *Store) drain(slots chan struct{}) {
 }
 
 func (s *Store) commit(batch []*proposal, data []byte) {
-	f := s.raft.Apply(data, 0)
-	err := f.Error()
+	s.committing.Add(1)
+	defer s.committing.Add(-1)
+	var f raft.ApplyFuture
+	err := raft.ErrEnqueueTimeout
+	for errors.Is(err, raft.ErrEnqueueTimeout) && s.fail.get() == nil {
+		f = s.raft.Apply(data, enqueueFor)
+		err = f.Error()
+	}
 	if err == nil {
 		if results, ok := f.Response().([]result); ok && len(results) == len(batch) {
 			for i, p := range batch {

@@ -180,9 +180,12 @@ type taken struct {
 	ttls      map[int64]int64 // nil: unchanged
 }
 
-func (m *machine) take() taken {
+func (m *machine) take() (taken, error) {
 	m.step.Lock()
 	defer m.step.Unlock()
+	if m.broken != nil {
+		return taken{}, m.broken // an entry stopped half-way: what is in memory is no state to keep
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	t := taken{pending: m.pending, view: m.view.Load(), applied: m.applied, lastLease: m.lastLease}
@@ -193,14 +196,17 @@ func (m *machine) take() taken {
 		}
 	}
 	m.pending = pending{}
-	return t
+	return t, nil
 }
 
 // flush makes everything that has been applied durable, in one transaction.
 func (s *stateFile) flush(m *machine) error {
 	s.flushing.Lock()
 	defer s.flushing.Unlock()
-	t := m.take()
+	t, err := m.take()
+	if err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
 	if !t.any {
 		return nil
 	}

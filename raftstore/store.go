@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -30,7 +29,9 @@ type Store struct {
 	room      chan struct{} // a flush has ended
 	kick      chan struct{} // the keeper has something new to look at
 	running   atomic.Bool
-	closing   sync.Once
+	// committing counts the commits that may be waiting for raft's answer.
+	committing atomic.Int64
+	closing    sync.Once
 
 	// leaderMu guards what follows. Never held while calling out.
 	leaderMu      sync.Mutex
@@ -84,7 +85,7 @@ func raftConfig(cfg *Config) *raft.Config {
 	c.LeaderLeaseTimeout = 20 * time.Millisecond
 	c.NoSnapshotRestoreOnStart = true // the state file is ahead of any snapshot
 	c.NoLegacyTelemetry = true
-	c.BatchApplyCh = true
+	// BatchApplyCh stays off: what raft has queued there when it stops is never answered.
 	c.SnapshotInterval = 30 * time.Second
 	c.SnapshotThreshold = 8192
 	c.TrailingLogs = 64 // for members that lag, of whom there are none
@@ -109,11 +110,15 @@ func (s *Store) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("run store: %w", err)
 	}
 	close(s.started)
-	var g errgroup.Group
-	for _, f := range []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep, s.shutWhenFailed} {
+	var g, watch errgroup.Group
+	ended := make(chan struct{})
+	watch.Go(func() error { s.shutWhenFailed(ended); return nil })
+	for _, f := range []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep} {
 		g.Go(func() error { f(ctx); return nil })
 	}
 	_ = g.Wait()
+	close(ended)
+	_ = watch.Wait()
 	s.setLeader(Leader{Term: s.raft.CurrentTerm()})
 	if err := s.raft.Shutdown().Error(); err != nil {
 		return fmt.Errorf("stop raft: %w", err)
@@ -142,22 +147,29 @@ func (s *Store) startRaft() error {
 			&guardedStable{guard: g, StableStore: s.files.stable}, s.files.snaps, trans)
 	}()
 	<-done
-	if ferr := s.fail.get(); ferr != nil && s.raft == nil {
-		return ferr
+	if s.raft == nil && s.fail.get() != nil {
+		return s.Err()
 	}
 	return err
 }
 
-func (s *Store) shutWhenFailed(ctx context.Context) {
+// shutWhenFailed stops raft after a failure, so that whoever waits for raft gets an answer.
+func (s *Store) shutWhenFailed(ended <-chan struct{}) {
 	select {
-	case <-ctx.Done():
+	case <-ended:
 		return
 	case <-s.fail.done:
 	}
 	s.cfg.Logger.Error("the local storage failed; this node takes no more writes", "error", s.fail.get())
 	s.setLeader(Leader{Term: s.raft.CurrentTerm()})
-	s.raft.Shutdown() // ends what waits for an answer; Run waits for the rest
-	<-ctx.Done()
+	// Entries that raft holds are answered while its state machine's goroutine lives, and never
+	// after; those that wait to be taken time out.
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for s.committing.Load() > 0 {
+		<-tick.C
+	}
+	s.raft.Shutdown() // Run waits for it
 }
 
 // Ready is closed once the store takes reads and writes for the first time.
@@ -283,8 +295,9 @@ type fsm struct{ s *Store }
 func (f fsm) Apply(l *raft.Log) any {
 	results, err := f.s.m.apply(l.Index, l.Term, l.Data)
 	if err != nil {
+		// The machine stands still from here on. Its goroutine lives, to answer what raft has queued.
 		f.s.fail.set(err)
-		runtime.Goexit() // raft has no word for a state machine that cannot go on
+		return nil
 	}
 	signal(f.s.dirty)
 	return results
