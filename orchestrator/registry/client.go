@@ -1,0 +1,98 @@
+package registry
+
+import (
+	"context"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/pintle/pintle/orchestrator/api"
+)
+
+// Client is somebody's narrow view of a Registry: what controllers and the scheduler take. Authorization
+// does not apply to it. Objects that it returns are shared and must not be changed. Safe for concurrent use.
+type Client struct {
+	r      *Registry
+	user   string
+	groups []string
+}
+
+// Client returns a client that writes as user.
+func (r *Registry) Client(user string, groups ...string) *Client {
+	return &Client{r: r, user: user, groups: groups}
+}
+
+// Get returns one object, from the cache.
+func (c *Client) Get(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string) (api.Object, error) {
+	return object(c.r.Get(ctx, gvr, namespace, name))
+}
+
+// List returns the objects of one namespace, or of all when it is "", that sel matches (nil: all), from the cache.
+func (c *Client) List(ctx context.Context, gvr schema.GroupVersionResource, namespace string, sel labels.Selector) ([]api.Object, error) {
+	list, err := c.r.List(ctx, gvr, namespace, ListOptions{Selector: sel})
+	if err != nil {
+		return nil, err
+	}
+	return objects(list.Entries), nil
+}
+
+// Owned returns the objects that name owner in an ownerReference.
+func (c *Client) Owned(ctx context.Context, gvr schema.GroupVersionResource, owner types.UID) ([]api.Object, error) {
+	entries, err := c.r.Owned(ctx, gvr, owner)
+	if err != nil {
+		return nil, err
+	}
+	return objects(entries), nil
+}
+
+// Watch delivers an Added event for every object there is, one Bookmark, then every change in order. The
+// channel is closed when ctx ends, after Stop, and when the consumer is too slow.
+func (c *Client) Watch(ctx context.Context, gvr schema.GroupVersionResource) (watch.Interface, error) {
+	kind := c.r.Kind(gvr)
+	w, err := c.r.Watch(ctx, gvr, WatchOptions{InitialEvents: true})
+	if err != nil {
+		return nil, err
+	}
+	return newObjectWatch(w, kind), nil
+}
+
+// Create stores a new object; obj itself is left as it is.
+func (c *Client) Create(ctx context.Context, gvr schema.GroupVersionResource, obj api.Object) (api.Object, error) {
+	return object(c.r.Create(ctx, gvr, obj, CreateOptions{User: c.user, Groups: c.groups}))
+}
+
+// Update replaces the object, or its subresource, and answers a Conflict when obj's resourceVersion is not
+// the stored one. obj itself is left as it is.
+func (c *Client) Update(ctx context.Context, gvr schema.GroupVersionResource, subresource string, obj api.Object) (api.Object, error) {
+	return object(c.r.Update(ctx, gvr, subresource, obj, UpdateOptions{User: c.user, Groups: c.groups}))
+}
+
+// Delete deletes the object, or marks it as being deleted.
+func (c *Client) Delete(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string, opts metav1.DeleteOptions) error {
+	_, _, err := c.r.Delete(ctx, gvr, namespace, name, opts, c.user, c.groups...)
+	return err
+}
+
+// Bind sets the pod's node if it has none yet, and answers a Conflict otherwise.
+func (c *Client) Bind(ctx context.Context, namespace, name string, uid types.UID, node string) error {
+	_, err := c.r.Bind(ctx, namespace, name, uid, node, CreateOptions{User: c.user, Groups: c.groups})
+	return err
+}
+
+func object(e *Entry, err error) (api.Object, error) {
+	if err != nil {
+		return nil, err
+	}
+	return e.Object(), nil
+}
+
+func objects(entries []*Entry) []api.Object {
+	out := make([]api.Object, len(entries))
+	for i, e := range entries {
+		out[i] = e.Object()
+	}
+	return out
+}

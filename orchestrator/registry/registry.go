@@ -1,0 +1,162 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/clock"
+
+	"github.com/pintle/pintle/orchestrator/api"
+	"github.com/pintle/pintle/raftstore"
+)
+
+// Config says what a Registry serves and from where.
+type Config struct {
+	// Store holds the objects; its Run is the caller's.
+	Store *raftstore.Store
+	// Kinds are served; api.All() is the usual choice.
+	Kinds []*api.Kind
+	// Admitter is asked about every write after the built-in admission; nil admits all.
+	Admitter Admitter
+	// ServiceCIDR is where Services get their addresses from. Not valid: 10.96.0.0/12.
+	ServiceCIDR netip.Prefix
+	// Clock; nil is the system's.
+	Clock clock.PassiveClock
+	// Logger; nil discards.
+	Logger *slog.Logger
+	// RecentEvents is how many changes of each resource are kept in memory for watches that begin in the
+	// past; 0 is 4096. An older resourceVersion is answered with 410 Expired.
+	RecentEvents int
+	// WatchBuffer is how many events a watcher may be behind before it is ended; 0 is 1024.
+	WatchBuffer int
+	// SkipServiceAccounts leaves pods without a service account and its token.
+	SkipServiceAccounts bool
+}
+
+// Admitter takes part in every write. *policies.Host satisfies it.
+type Admitter interface {
+	// Admit may change Request.Object. An error refuses the write; one of apimachinery's API errors is
+	// answered as it is, any other becomes a 403 that quotes it. It is called concurrently.
+	Admit(ctx context.Context, req Request) error
+}
+
+// The operations of a Request.
+const (
+	OperationCreate = "CREATE"
+	OperationUpdate = "UPDATE"
+	OperationDelete = "DELETE"
+)
+
+// Request is one write, as an Admitter sees it.
+type Request struct {
+	Operation       string // OperationCreate, OperationUpdate or OperationDelete
+	Kind            *api.Kind
+	Subresource     string // "" is the object itself
+	Namespace, Name string // Name is "" when it is still to be generated
+	User            string
+	Groups          []string
+	Object          api.Object // may be changed; nil for a deletion
+	Old             api.Object // shared, must not be changed; nil for a creation
+	DryRun          bool
+}
+
+// Registry is the write path and the cache. See the package's documentation.
+type Registry struct {
+	cfg       Config
+	log       *slog.Logger
+	clock     clock.PassiveClock
+	kinds     []*api.Kind
+	byGVR     map[schema.GroupVersionResource]*api.Kind
+	resources map[schema.GroupVersionResource]*resource // by storage GVR
+	byPrefix  map[string]*resource                      // by "<group|core>/<resource>"
+	codec     *codec
+	services  *allocator
+
+	ready   chan struct{}
+	running sync.Once
+
+	reached frontier
+}
+
+// New checks the configuration. It starts nothing and reads nothing: see Run.
+func New(cfg Config) (*Registry, error) {
+	if cfg.Store == nil {
+		return nil, errors.New("registry: Config.Store is nil")
+	}
+	if len(cfg.Kinds) == 0 {
+		return nil, errors.New("registry: Config.Kinds is empty: give it api.All()")
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	if !cfg.ServiceCIDR.IsValid() {
+		cfg.ServiceCIDR = netip.MustParsePrefix("10.96.0.0/12")
+	}
+	if cfg.RecentEvents <= 0 {
+		cfg.RecentEvents = 4096
+	}
+	if cfg.WatchBuffer <= 0 {
+		cfg.WatchBuffer = 1024
+	}
+	services, err := newAllocator(cfg.ServiceCIDR)
+	if err != nil {
+		return nil, fmt.Errorf("registry: %w", err)
+	}
+	r := &Registry{
+		cfg: cfg, log: cfg.Logger, clock: cfg.Clock, kinds: cfg.Kinds, services: services,
+		byGVR:     map[schema.GroupVersionResource]*api.Kind{},
+		resources: map[schema.GroupVersionResource]*resource{},
+		byPrefix:  map[string]*resource{},
+		ready:     make(chan struct{}),
+	}
+	r.reached.init()
+	for _, k := range cfg.Kinds {
+		if r.byGVR[k.GVR()] != nil {
+			return nil, fmt.Errorf("registry: two kinds are served as %s", k.GVR())
+		}
+		r.byGVR[k.GVR()] = k
+		if k.StorageGVR() == k.GVR() {
+			res := newResource(k, cfg.RecentEvents)
+			r.resources[k.GVR()], r.byPrefix[resourcePath(k.GVR())] = res, res
+		}
+	}
+	for _, k := range cfg.Kinds {
+		if r.resources[k.StorageGVR()] == nil {
+			return nil, fmt.Errorf("registry: %s is stored as %s, which is not served", k.GVR(), k.StorageGVR())
+		}
+		if k.StorageGVR() != k.GVR() && (k.ToStored == nil || k.FromStored == nil) {
+			return nil, fmt.Errorf("registry: %s has no conversion to %s", k.GVR(), k.StorageGVR())
+		}
+	}
+	r.codec = newCodec()
+	return r, nil
+}
+
+// Ready is closed once the cache holds everything that was stored when Run began.
+func (r *Registry) Ready() <-chan struct{} { return r.ready }
+
+// Kind returns the kind served under gvr, nil if none is.
+func (r *Registry) Kind(gvr schema.GroupVersionResource) *api.Kind { return r.byGVR[gvr] }
+
+// Kinds returns every kind that is served, in discovery order. The slice must not be changed.
+func (r *Registry) Kinds() []*api.Kind { return r.kinds }
+
+// ServiceCIDR is where Services get their addresses from.
+func (r *Registry) ServiceCIDR() netip.Prefix { return r.cfg.ServiceCIDR }
+
+func podsGVR() schema.GroupVersionResource { return corev1.SchemeGroupVersion.WithResource("pods") }
+func namespacesGVR() schema.GroupVersionResource {
+	return corev1.SchemeGroupVersion.WithResource("namespaces")
+}
+func servicesGVR() schema.GroupVersionResource {
+	return corev1.SchemeGroupVersion.WithResource("services")
+}
