@@ -297,10 +297,9 @@ func (s *Server) answer(q, out []byte, tcp bool) (reply []byte, forward bool) {
 		if !exists {
 			h[3] |= dns.RcodeNameError
 		}
-		b := make([]byte, 512)
-		if n, err := dns.PackRR(z.soa, b, 0, nil, false); err == nil {
+		if len(z.denial) > 0 {
 			binary.BigEndian.PutUint16(h[8:], 1)
-			out = append(out, b[:n]...)
+			out = append(out, z.denial...)
 		}
 	}
 	if edns {
@@ -337,7 +336,7 @@ func (s *Server) slow(wireName []byte, qtype uint16, exists bool) (ans *answer, 
 	}
 	if name == z.domain {
 		if qtype == dns.TypeSOA {
-			return pack(name, qtype, []dns.RR{z.soa}, nil), true, true
+			return pack(name, qtype, []dns.RR{dns.Copy(z.soa)}, nil), true, true
 		}
 		return nil, true, true
 	}

@@ -30,7 +30,8 @@ type answer struct {
 // Zone is the table of answers.
 type Zone struct {
 	domain string // "cluster.local."
-	soa    dns.RR
+	soa    dns.RR // never packed after NewZone: packing writes to the record
+	denial []byte // soa, packed
 
 	mu      sync.RWMutex
 	names   map[string]int // how many Services own a wire name or one below it
@@ -49,9 +50,14 @@ type owned struct {
 // NewZone returns the zone of a cluster domain such as "cluster.local".
 func NewZone(domain string) *Zone {
 	domain = strings.ToLower(dns.Fqdn(domain))
-	return &Zone{domain: domain, names: map[string]int{}, records: map[rrKey]*answer{}, ptrs: map[string][]string{}, owned: map[services.Key]owned{},
+	z := &Zone{domain: domain, names: map[string]int{}, records: map[rrKey]*answer{}, ptrs: map[string][]string{}, owned: map[services.Key]owned{},
 		soa: &dns.SOA{Hdr: dns.RR_Header{Name: domain, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: ttl},
 			Ns: "ns.dns." + domain, Mbox: "hostmaster." + domain, Serial: 1, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: ttl}}
+	b := make([]byte, 1024)
+	if n, err := dns.PackRR(z.soa, b, 0, nil, false); err == nil {
+		z.denial = b[:n]
+	}
+	return z
 }
 
 func wire(name string) string {

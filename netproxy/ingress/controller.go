@@ -60,6 +60,7 @@ type Controller struct {
 	ready  chan struct{}
 	kick   chan struct{} // new status and events to write
 	ctx    atomic.Pointer[context.Context]
+	fast   atomic.Pointer[fastConns]
 
 	mu        sync.Mutex // guards what follows
 	services  map[services.Key]*services.Service
@@ -284,7 +285,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	fast := &fasthttp.Server{
 		Handler: c.serveFast, Logger: discard, NoDefaultServerHeader: true, NoDefaultContentType: true, NoDefaultDate: true,
 		StreamRequestBody: true, MaxRequestBodySize: prefetch, ReadBufferSize: maxHeader, WriteBufferSize: 8 << 10,
-		ReadTimeout: 60 * time.Second, IdleTimeout: 75 * time.Second, WriteTimeout: 0, CloseOnShutdown: true, DisablePreParseMultipartForm: true,
+		ReadTimeout: 60 * time.Second, IdleTimeout: 75 * time.Second, WriteTimeout: 0, DisablePreParseMultipartForm: true,
 		ErrorHandler: func(rc *fasthttp.RequestCtx, err error) {
 			code := fasthttp.StatusBadRequest
 			if _, small := err.(*fasthttp.ErrSmallBuffer); small {
@@ -297,8 +298,9 @@ func (c *Controller) Run(ctx context.Context) error {
 	}
 	slow := &http.Server{Handler: http.HandlerFunc(c.serveSlow), ReadHeaderTimeout: 15 * time.Second, IdleTimeout: 75 * time.Second,
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
-	h1, h2 := newChanListener(), newChanListener()
-	g.Go(func() error { return closedOK(ctx, fast.Serve(h1)) })
+	h1, h2 := &fastConns{srv: fast, conns: map[*tracked]struct{}{}}, newChanListener()
+	fast.ConnState = h1.state
+	c.fast.Store(h1)
 	g.Go(func() error { return closedOK(ctx, slow.Serve(h2)) })
 	for _, l := range c.cfg.HTTP {
 		g.Go(func() error { return closedOK(ctx, c.acceptLoop(ctx, l, h1.push)) })
@@ -350,14 +352,12 @@ func (c *Controller) Run(ctx context.Context) error {
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
 		defer cancel()
 		handshakes.Wait()
-		fast.ShutdownWithContext(grace)
+		c.closed.Store(true)
+		h1.shutdown(grace)
 		if slow.Shutdown(grace) != nil {
 			slow.Close()
 		}
-		h1.Close()
 		h2.Close()
-		c.closed.Store(true)
-		h1.closeAll()
 		c.mu.Lock()
 		for _, e := range c.eps {
 			e.leave()

@@ -129,7 +129,7 @@ func (c *Controller) serveFast(rc *fasthttp.RequestCtx) {
 		body.buf = req.Body()
 	}
 	err := c.forwardFast(rc, r, &body, upgrade != "")
-	if wantsClose {
+	if wantsClose || c.closed.Load() {
 		rc.SetConnectionClose()
 	}
 	if err == nil {
@@ -322,7 +322,12 @@ func (c *Controller) roundTrip(rc *fasthttp.RequestCtx, r *route, e *endpoint, c
 		}
 		head := append([]byte(nil), resp.Header.Header()...)
 		rc.HijackSetNoResponse(true)
-		rc.Hijack(func(client net.Conn) { splice(*c.ctx.Load(), client, conn, head) })
+		conns := c.fast.Load()
+		conns.wg.Add(1) // while the request's own goroutine still counts
+		rc.Hijack(func(client net.Conn) {
+			defer conns.wg.Done()
+			splice(*c.ctx.Load(), client, conn, head)
+		})
 		conn.SetDeadline(time.Time{})
 		return true, nil
 	}
