@@ -258,8 +258,8 @@ func (c *Controller) forwardFast(rc *fasthttp.RequestCtx, r *route, body *fastBo
 			return last
 		}
 		// A request that must not be sent twice doesn't gamble on a kept connection that its
-		// endpoint may be closing, unless that was used a moment ago.
-		conn, err := e.conn(ctx, r.opts.Connect, upgrade || stale > 1 || !idempotent && len(body.buf)+body.length > 0)
+		// endpoint may be closing.
+		conn, err := e.conn(ctx, r.opts.Connect, upgrade || stale > 1 || !idempotent)
 		if err != nil {
 			e.done()
 			failed, last = append(failed, e), err
@@ -272,7 +272,7 @@ func (c *Controller) forwardFast(rc *fasthttp.RequestCtx, r *route, body *fastBo
 		}
 		conn.Close()
 		last = err
-		if answered || body.began || errors.As(err, new(errTooLarge)) || !idempotent && !conn.reused {
+		if answered || body.began || errors.As(err, new(errTooLarge)) || !idempotent {
 			return err
 		}
 		if conn.reused { // the endpoint closed it meanwhile; that says nothing against the endpoint
