@@ -8,8 +8,6 @@ package api
 
 import (
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -29,8 +27,8 @@ func podKind() *Kind {
 		}),
 		Status:       &Status{PrepareUpdate: pair(func(p, old *corev1.Pod) { p.Spec, p.Generation = old.Spec, old.Generation })},
 		Subresources: []string{"attach", "binding", "eviction", "exec", "log", "portforward"},
-		Columns:      []metav1.TableColumnDefinition{nameColumn(), column("Status", "The phase", 0), ageColumn()},
-		Row:          row(func(p *corev1.Pod) []any { return []any{p.Name, string(p.Status.Phase), p.CreationTimestamp} }),
+		Columns:      podColumns(),
+		Row:          row(podRow),
 		Fields: func(o Object) fields.Set {
 			p := o.(*corev1.Pod)
 			return fields.Set{"spec.nodeName": p.Spec.NodeName, "status.phase": string(p.Status.Phase)}
@@ -58,18 +56,4 @@ func defaultTolerations([]corev1.Toleration)                               {}
 func validateTolerations([]corev1.Toleration, *field.Path) field.ErrorList { return nil }
 func validateResourceList(corev1.ResourceList, *field.Path) field.ErrorList {
 	return nil
-}
-
-func ingressKind() *Kind {
-	return &Kind{
-		GroupVersionKind: networkingv1.SchemeGroupVersion.WithKind("Ingress"),
-		Resource:         "ingresses", Singular: "ingress", ShortNames: []string{"ing"}, Namespaced: true,
-		New:           func() Object { return &networkingv1.Ingress{} },
-		NewList:       func() runtime.Object { return &networkingv1.IngressList{} },
-		PrepareCreate: of(func(i *networkingv1.Ingress) { i.Status, i.Generation = networkingv1.IngressStatus{}, 1 }),
-		PrepareUpdate: pair(func(i, old *networkingv1.Ingress) { i.Status = old.Status; bump(i, old, i.Spec, old.Spec) }),
-		Status:        &Status{PrepareUpdate: pair(func(i, old *networkingv1.Ingress) { i.Spec, i.Generation = old.Spec, old.Generation })},
-		Columns:       []metav1.TableColumnDefinition{nameColumn(), ageColumn()},
-		Row:           row(func(i *networkingv1.Ingress) []any { return []any{i.Name, i.CreationTimestamp} }),
-	}
 }
