@@ -1,0 +1,126 @@
+package api
+
+import (
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// validatePodSpec checks a defaulted pod spec. Fields that the runtime can't honour are refused by name.
+func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
+	errs := unsupportedPodFields(s, path)
+	volumes := sets.New[string]()
+	for i := range s.Volumes {
+		at := path.Child("volumes").Index(i)
+		errs = append(errs, validateName(s.Volumes[i].Name, at.Child("name"), volumes)...)
+		errs = append(errs, validateVolume(&s.Volumes[i], at)...)
+	}
+	errs = append(errs, validateContainers(s, volumes, path)...)
+	errs = append(errs, oneOf(s.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}, path.Child("restartPolicy"))...)
+	errs = append(errs, validateDNS(s, path)...)
+	errs = append(errs, validateLabels(s.NodeSelector, path.Child("nodeSelector"))...)
+	errs = append(errs, validateTolerations(s.Tolerations, path.Child("tolerations"))...)
+	errs = append(errs, validateAffinity(s.Affinity, path.Child("affinity"))...)
+	errs = append(errs, validateTopologySpread(s.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
+	errs = append(errs, validatePodSecurity(s.SecurityContext, path.Child("securityContext"))...)
+	errs = append(errs, validateResourceList(s.Overhead, path.Child("overhead"))...)
+	if g := s.TerminationGracePeriodSeconds; g != nil {
+		errs = append(errs, nonNegative(*g, path.Child("terminationGracePeriodSeconds"))...)
+	}
+	if d := s.ActiveDeadlineSeconds; d != nil && *d < 1 {
+		errs = append(errs, field.Invalid(path.Child("activeDeadlineSeconds"), *d, "must be between 1 and 2147483647, inclusive"))
+	}
+	for value, child := range map[*string]string{&s.ServiceAccountName: "serviceAccountName", &s.NodeName: "nodeName", &s.PriorityClassName: "priorityClassName"} {
+		if *value != "" {
+			errs = append(errs, invalid(validation.IsDNS1123Subdomain(*value), path.Child(child), *value)...)
+		}
+	}
+	for value, child := range map[*string]string{&s.Hostname: "hostname", &s.Subdomain: "subdomain"} {
+		if *value != "" {
+			errs = append(errs, invalid(validation.IsDNS1123Label(*value), path.Child(child), *value)...)
+		}
+	}
+	for i, a := range s.HostAliases {
+		if _, err := netip.ParseAddr(a.IP); err != nil {
+			errs = append(errs, field.Invalid(path.Child("hostAliases").Index(i).Child("ip"), a.IP, "must be a valid IP address"))
+		}
+		for j, h := range a.Hostnames {
+			errs = append(errs, invalid(validation.IsDNS1123Subdomain(h), path.Child("hostAliases").Index(i).Child("hostnames").Index(j), h)...)
+		}
+	}
+	gates := sets.New[string]()
+	for i, g := range s.SchedulingGates {
+		at := path.Child("schedulingGates").Index(i)
+		errs = append(errs, invalid(validation.IsQualifiedName(g.Name), at, g.Name)...)
+		if gates.Has(g.Name) {
+			errs = append(errs, field.Duplicate(at, g.Name))
+		}
+		gates.Insert(g.Name)
+	}
+	for i, g := range s.ReadinessGates {
+		errs = append(errs, invalid(validation.IsQualifiedName(string(g.ConditionType)), path.Child("readinessGates").Index(i).Child("conditionType"), g.ConditionType)...)
+	}
+	return errs
+}
+
+// unsupportedPodFields names what a pod asks for that this version can't do.
+func unsupportedPodFields(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
+	refuse := func(set bool, child, why string) {
+		if set {
+			errs = append(errs, unsupported(path.Child(child), why))
+		}
+	}
+	refuse(len(s.EphemeralContainers) > 0, "ephemeralContainers", "run the tools in a container of the pod, or use exec")
+	refuse(len(s.ResourceClaims) > 0, "resourceClaims", "ask for devices as extended resources")
+	refuse(s.HostUsers != nil && !*s.HostUsers, "hostUsers", "user namespaces are not used")
+	refuse(s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN, "setHostnameAsFQDN", "set hostname and subdomain")
+	refuse(s.OS != nil && s.OS.Name != corev1.Linux, "os", "nodes run Linux")
+	refuse(s.Resources != nil, "resources", "set resources on the containers")
+	refuse(s.HostnameOverride != nil, "hostnameOverride", "set hostname")
+	return errs
+}
+
+// validateName checks a DNS label that must be unique, and records it.
+func validateName(name string, path *field.Path, seen sets.Set[string]) field.ErrorList {
+	if name == "" {
+		return field.ErrorList{field.Required(path, "")}
+	}
+	errs := invalid(validation.IsDNS1123Label(name), path, name)
+	if seen.Has(name) {
+		errs = append(errs, field.Duplicate(path, name))
+	}
+	seen.Insert(name)
+	return errs
+}
+
+func validateDNS(s *corev1.PodSpec, path *field.Path) field.ErrorList {
+	errs := oneOf(s.DNSPolicy, []corev1.DNSPolicy{corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone}, path.Child("dnsPolicy"))
+	at := path.Child("dnsConfig")
+	if s.DNSPolicy == corev1.DNSNone && (s.DNSConfig == nil || len(s.DNSConfig.Nameservers) == 0) {
+		errs = append(errs, field.Required(at.Child("nameservers"), fmt.Sprintf("must provide at least one DNS nameserver when `dnsPolicy` is %s", corev1.DNSNone)))
+	}
+	if s.DNSConfig == nil {
+		return errs
+	}
+	if n := len(s.DNSConfig.Nameservers); n > 3 {
+		errs = append(errs, field.Invalid(at.Child("nameservers"), s.DNSConfig.Nameservers, "must not have more than 3 nameservers"))
+	}
+	for i, n := range s.DNSConfig.Nameservers {
+		if _, err := netip.ParseAddr(n); err != nil {
+			errs = append(errs, field.Invalid(at.Child("nameservers").Index(i), n, "must be a valid IP address"))
+		}
+	}
+	if n := len(s.DNSConfig.Searches); n > 32 {
+		errs = append(errs, field.Invalid(at.Child("searches"), s.DNSConfig.Searches, "must not have more than 32 search paths"))
+	}
+	for i, o := range s.DNSConfig.Options {
+		if o.Name == "" {
+			errs = append(errs, field.Required(at.Child("options").Index(i), "must not be empty"))
+		}
+	}
+	return errs
+}

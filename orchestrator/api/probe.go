@@ -1,0 +1,93 @@
+package api
+
+import (
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+func validateProbe(p *corev1.Probe, once bool, at *field.Path) field.ErrorList {
+	if p == nil {
+		return nil
+	}
+	errs := validateHandler(p.Exec, p.HTTPGet, p.TCPSocket, p.GRPC, nil, at)
+	for value, child := range map[*int32]string{&p.InitialDelaySeconds: "initialDelaySeconds", &p.TimeoutSeconds: "timeoutSeconds",
+		&p.PeriodSeconds: "periodSeconds", &p.SuccessThreshold: "successThreshold", &p.FailureThreshold: "failureThreshold"} {
+		errs = append(errs, nonNegative(int64(*value), at.Child(child))...)
+	}
+	if once && p.SuccessThreshold != 1 {
+		errs = append(errs, field.Invalid(at.Child("successThreshold"), p.SuccessThreshold, "must be 1"))
+	}
+	if g := p.TerminationGracePeriodSeconds; g != nil {
+		if !once {
+			errs = append(errs, field.Invalid(at.Child("terminationGracePeriodSeconds"), *g, "must not be set for readinessProbes"))
+		} else if *g <= 0 {
+			errs = append(errs, field.Invalid(at.Child("terminationGracePeriodSeconds"), *g, "must be greater than 0"))
+		}
+	}
+	return errs
+}
+
+func validateLifecycle(l *corev1.Lifecycle, at *field.Path) (errs field.ErrorList) {
+	if l == nil {
+		return nil
+	}
+	if l.StopSignal != nil {
+		errs = append(errs, unsupported(at.Child("stopSignal"), "set the signal in the image"))
+	}
+	if h := l.PostStart; h != nil {
+		errs = append(errs, validateHandler(h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep, at.Child("postStart"))...)
+	}
+	if h := l.PreStop; h != nil {
+		errs = append(errs, validateHandler(h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep, at.Child("preStop"))...)
+	}
+	return errs
+}
+
+func validateHandler(exec *corev1.ExecAction, http *corev1.HTTPGetAction, tcp *corev1.TCPSocketAction, grpc *corev1.GRPCAction, sleep *corev1.SleepAction, at *field.Path) (errs field.ErrorList) {
+	count := 0
+	if exec != nil {
+		count++
+		if len(exec.Command) == 0 {
+			errs = append(errs, field.Required(at.Child("exec", "command"), ""))
+		}
+	}
+	if http != nil {
+		count++
+		errs = append(errs, required(http.Path, at.Child("httpGet", "path"), "")...)
+		errs = append(errs, validatePortRef(http.Port, at.Child("httpGet", "port"))...)
+		errs = append(errs, oneOf(http.Scheme, []corev1.URIScheme{corev1.URISchemeHTTP, corev1.URISchemeHTTPS}, at.Child("httpGet", "scheme"))...)
+		for i, h := range http.HTTPHeaders {
+			errs = append(errs, invalid(validation.IsHTTPHeaderName(h.Name), at.Child("httpGet", "httpHeaders").Index(i), h.Name)...)
+		}
+	}
+	if tcp != nil {
+		count++
+		errs = append(errs, validatePortRef(tcp.Port, at.Child("tcpSocket", "port"))...)
+	}
+	if grpc != nil {
+		count++
+		errs = append(errs, validatePort(int64(grpc.Port), at.Child("grpc", "port"))...)
+	}
+	if sleep != nil {
+		count++
+		errs = append(errs, nonNegative(sleep.Seconds, at.Child("sleep", "seconds"))...)
+	}
+	switch {
+	case count == 0:
+		errs = append(errs, field.Required(at, "must specify a handler type"))
+	case count > 1:
+		errs = append(errs, field.Forbidden(at, fmt.Sprintf("may not specify more than 1 handler type (%d are)", count)))
+	}
+	return errs
+}
+
+func validatePortRef(port intstr.IntOrString, at *field.Path) field.ErrorList {
+	if port.Type == intstr.Int {
+		return validatePort(int64(port.IntVal), at)
+	}
+	return invalid(validation.IsValidPortName(port.StrVal), at, port.StrVal)
+}

@@ -1,0 +1,145 @@
+package api
+
+import (
+	"path"
+	"reflect"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// validateVolume accepts the sources that the runtime has: emptyDir, hostPath, configMap, secret,
+// downwardAPI and projected. Any other is refused under its own name.
+func validateVolume(v *corev1.Volume, at *field.Path) (errs field.ErrorList) {
+	sources := 0
+	value := reflect.ValueOf(v.VolumeSource)
+	for i := range value.NumField() {
+		if value.Field(i).IsNil() {
+			continue
+		}
+		sources++
+		name, _, _ := strings.Cut(value.Type().Field(i).Tag.Get("json"), ",")
+		if sources > 1 {
+			errs = append(errs, field.Forbidden(at.Child(name), "may not specify more than 1 volume type"))
+		}
+		switch name {
+		case "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected":
+		default:
+			errs = append(errs, unsupported(at.Child(name), "volumes are emptyDir, hostPath, configMap, secret, downwardAPI or projected"))
+		}
+	}
+	switch {
+	case v.EmptyDir != nil:
+		e := at.Child("emptyDir")
+		if v.EmptyDir.Medium != corev1.StorageMediumDefault && v.EmptyDir.Medium != corev1.StorageMediumMemory {
+			errs = append(errs, unsupported(e.Child("medium"), "medium is unset or Memory"))
+		}
+		if v.EmptyDir.SizeLimit != nil && v.EmptyDir.SizeLimit.Sign() < 0 {
+			errs = append(errs, field.Forbidden(e.Child("sizeLimit"), "SizeLimit field must be a valid resource quantity"))
+		}
+	case v.HostPath != nil:
+		h := at.Child("hostPath")
+		errs = append(errs, required(v.HostPath.Path, h.Child("path"), "")...)
+		for _, part := range strings.Split(v.HostPath.Path, "/") {
+			if part == ".." {
+				errs = append(errs, field.Invalid(h.Child("path"), v.HostPath.Path, "must not contain '..'"))
+			}
+		}
+		if t := v.HostPath.Type; t != nil && *t != corev1.HostPathUnset {
+			errs = append(errs, oneOf(*t, []corev1.HostPathType{corev1.HostPathDirectoryOrCreate, corev1.HostPathDirectory, corev1.HostPathFileOrCreate,
+				corev1.HostPathFile, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev}, h.Child("type"))...)
+		}
+	case v.ConfigMap != nil:
+		errs = append(errs, required(v.ConfigMap.Name, at.Child("configMap", "name"), "")...)
+		errs = append(errs, validateItems(v.ConfigMap.Items, at.Child("configMap", "items"))...)
+		errs = append(errs, validateMode(v.ConfigMap.DefaultMode, at.Child("configMap", "defaultMode"))...)
+	case v.Secret != nil:
+		errs = append(errs, required(v.Secret.SecretName, at.Child("secret", "secretName"), "")...)
+		errs = append(errs, validateItems(v.Secret.Items, at.Child("secret", "items"))...)
+		errs = append(errs, validateMode(v.Secret.DefaultMode, at.Child("secret", "defaultMode"))...)
+	case v.DownwardAPI != nil:
+		errs = append(errs, validateDownward(v.DownwardAPI.Items, at.Child("downwardAPI", "items"))...)
+		errs = append(errs, validateMode(v.DownwardAPI.DefaultMode, at.Child("downwardAPI", "defaultMode"))...)
+	case v.Projected != nil:
+		errs = append(errs, validateProjected(v.Projected, at.Child("projected"))...)
+	}
+	return errs
+}
+
+func validateProjected(p *corev1.ProjectedVolumeSource, at *field.Path) field.ErrorList {
+	errs := validateMode(p.DefaultMode, at.Child("defaultMode"))
+	for i := range p.Sources {
+		s, f := &p.Sources[i], at.Child("sources").Index(i)
+		count := 0
+		if s.ConfigMap != nil {
+			count++
+			errs = append(errs, required(s.ConfigMap.Name, f.Child("configMap", "name"), "")...)
+			errs = append(errs, validateItems(s.ConfigMap.Items, f.Child("configMap", "items"))...)
+		}
+		if s.Secret != nil {
+			count++
+			errs = append(errs, required(s.Secret.Name, f.Child("secret", "name"), "")...)
+			errs = append(errs, validateItems(s.Secret.Items, f.Child("secret", "items"))...)
+		}
+		if s.DownwardAPI != nil {
+			count++
+			errs = append(errs, validateDownward(s.DownwardAPI.Items, f.Child("downwardAPI", "items"))...)
+		}
+		if t := s.ServiceAccountToken; t != nil {
+			count++
+			errs = append(errs, required(t.Path, f.Child("serviceAccountToken", "path"), "")...)
+			if t.ExpirationSeconds != nil && *t.ExpirationSeconds < 600 {
+				errs = append(errs, field.Invalid(f.Child("serviceAccountToken", "expirationSeconds"), *t.ExpirationSeconds, "may not specify a duration less than 10 minutes"))
+			}
+		}
+		for name, set := range map[string]bool{"clusterTrustBundle": s.ClusterTrustBundle != nil, "podCertificate": s.PodCertificate != nil} {
+			if set {
+				count++
+				errs = append(errs, unsupported(f.Child(name), "use a Secret"))
+			}
+		}
+		if count != 1 {
+			errs = append(errs, field.Forbidden(f, "must specify exactly one volume source"))
+		}
+	}
+	return errs
+}
+
+func validateItems(items []corev1.KeyToPath, at *field.Path) (errs field.ErrorList) {
+	for i, item := range items {
+		errs = append(errs, required(item.Key, at.Index(i).Child("key"), "")...)
+		errs = append(errs, required(item.Path, at.Index(i).Child("path"), "")...)
+		errs = append(errs, validateRelative(item.Path, at.Index(i).Child("path"))...)
+		errs = append(errs, validateMode(item.Mode, at.Index(i).Child("mode"))...)
+	}
+	return errs
+}
+
+func validateDownward(items []corev1.DownwardAPIVolumeFile, at *field.Path) (errs field.ErrorList) {
+	for i, item := range items {
+		f := at.Index(i)
+		errs = append(errs, required(item.Path, f.Child("path"), "")...)
+		errs = append(errs, validateRelative(path.Clean("./"+item.Path), f.Child("path"))...)
+		switch {
+		case item.FieldRef != nil && item.ResourceFieldRef != nil:
+			errs = append(errs, field.Invalid(f, "resource", "fieldRef and resourceFieldRef can not be specified simultaneously"))
+		case item.FieldRef != nil:
+			errs = append(errs, validateFieldRef(item.FieldRef, false, f.Child("fieldRef"))...)
+		case item.ResourceFieldRef != nil:
+			errs = append(errs, required(item.ResourceFieldRef.ContainerName, f.Child("resourceFieldRef", "containerName"), "")...)
+			errs = append(errs, validateResourceFieldRef(item.ResourceFieldRef, f.Child("resourceFieldRef"))...)
+		default:
+			errs = append(errs, field.Required(f, "must specify one of fieldRef and resourceFieldRef"))
+		}
+		errs = append(errs, validateMode(item.Mode, f.Child("mode"))...)
+	}
+	return errs
+}
+
+func validateMode(mode *int32, at *field.Path) field.ErrorList {
+	if mode != nil && (*mode < 0 || *mode > 0o777) {
+		return field.ErrorList{field.Invalid(at, *mode, "must be a number between 0 and 0777 (octal), both inclusive")}
+	}
+	return nil
+}
