@@ -95,6 +95,9 @@ func validateContainerPorts(ports []corev1.ContainerPort, path *field.Path) (err
 		if p.HostPort != 0 {
 			errs = append(errs, validatePort(int64(p.HostPort), at.Child("hostPort"))...)
 		}
+		if p.HostIP != "" {
+			errs = append(errs, validation.IsValidIP(at.Child("hostIP"), p.HostIP)...)
+		}
 		errs = append(errs, oneOf(p.Protocol, protocols(), at.Child("protocol"))...)
 	}
 	return errs
@@ -132,7 +135,7 @@ func validateEnv(c *corev1.Container, at *field.Path) (errs field.ErrorList) {
 		if e.Name == "" {
 			errs = append(errs, field.Required(p.Child("name"), ""))
 		} else {
-			errs = append(errs, invalid(validation.IsEnvVarName(e.Name), p.Child("name"), e.Name)...)
+			errs = append(errs, invalid(validation.IsRelaxedEnvVarName(e.Name), p.Child("name"), e.Name)...)
 		}
 		if e.ValueFrom == nil {
 			continue
@@ -165,8 +168,18 @@ func validateEnv(c *corev1.Container, at *field.Path) (errs field.ErrorList) {
 	}
 	for i, e := range c.EnvFrom {
 		p := at.Child("envFrom").Index(i)
-		if (e.ConfigMapRef == nil) == (e.SecretRef == nil) {
-			errs = append(errs, field.Invalid(p, "", "must specify exactly one of: `configMapRef` or `secretRef`"))
+		if e.Prefix != "" {
+			errs = append(errs, invalid(validation.IsRelaxedEnvVarName(e.Prefix), p.Child("prefix"), e.Prefix)...)
+		}
+		switch {
+		case e.ConfigMapRef != nil && e.SecretRef != nil:
+			errs = append(errs, field.Invalid(p, "", "may not have more than one field specified at a time"))
+		case e.ConfigMapRef != nil:
+			errs = append(errs, required(e.ConfigMapRef.Name, p.Child("configMapRef", "name"), "")...)
+		case e.SecretRef != nil:
+			errs = append(errs, required(e.SecretRef.Name, p.Child("secretRef", "name"), "")...)
+		default:
+			errs = append(errs, field.Invalid(p, "", "must specify one of: `configMapRef` or `secretRef`"))
 		}
 	}
 	return errs
@@ -217,6 +230,12 @@ func validateMounts(mounts []corev1.VolumeMount, volumes sets.Set[string], at *f
 		errs = append(errs, validateRelative(m.SubPathExpr, p.Child("subPathExpr"))...)
 		if r := m.RecursiveReadOnly; r != nil && *r != corev1.RecursiveReadOnlyDisabled {
 			errs = append(errs, unsupported(p.Child("recursiveReadOnly"), "use readOnly"))
+		}
+		if len(m.BindMountOptions) > 0 {
+			errs = append(errs, unsupported(p.Child("bindMountOptions"), "leave it out"))
+		}
+		if g := m.MountPropagation; g != nil {
+			errs = append(errs, oneOf(*g, []corev1.MountPropagationMode{corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone}, p.Child("mountPropagation"))...)
 		}
 	}
 	return errs

@@ -26,6 +26,15 @@ func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	errs = append(errs, validateTolerations(s.Tolerations, path.Child("tolerations"))...)
 	errs = append(errs, validateAffinity(s.Affinity, path.Child("affinity"))...)
 	errs = append(errs, validateTopologySpread(s.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
+	if share := s.ShareProcessNamespace; share != nil && *share && s.HostPID {
+		errs = append(errs, field.Invalid(path.Child("securityContext", "shareProcessNamespace"), *share, "ShareProcessNamespace and HostPID cannot both be enabled"))
+	}
+	if p := s.PreemptionPolicy; p != nil {
+		errs = append(errs, oneOf(*p, []corev1.PreemptionPolicy{corev1.PreemptLowerPriority, corev1.PreemptNever}, path.Child("preemptionPolicy"))...)
+	}
+	if c := s.RuntimeClassName; c != nil {
+		errs = append(errs, invalid(validation.IsDNS1123Subdomain(*c), path.Child("runtimeClassName"), *c)...)
+	}
 	errs = append(errs, validatePodSecurity(s.SecurityContext, path.Child("securityContext"))...)
 	errs = append(errs, validateResourceList(s.Overhead, path.Child("overhead"))...)
 	if g := s.TerminationGracePeriodSeconds; g != nil {
@@ -81,6 +90,8 @@ func unsupportedPodFields(s *corev1.PodSpec, path *field.Path) (errs field.Error
 	refuse(s.OS != nil && s.OS.Name != corev1.Linux, "os", "nodes run Linux")
 	refuse(s.Resources != nil, "resources", "set resources on the containers")
 	refuse(s.HostnameOverride != nil, "hostnameOverride", "set hostname")
+	refuse(s.SchedulingGroup != nil, "schedulingGroup", "pods are scheduled one by one")
+	refuse(len(s.EvictionResponders) > 0, "evictionResponders", "use a PodDisruptionBudget")
 	return errs
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -17,6 +18,9 @@ func validatePodSecurity(s *corev1.PodSecurityContext, at *field.Path) field.Err
 	}
 	if p := s.FSGroupChangePolicy; p != nil {
 		errs = append(errs, oneOf(*p, []corev1.PodFSGroupChangePolicy{corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch}, at.Child("fsGroupChangePolicy"))...)
+	}
+	for i, c := range s.Sysctls {
+		errs = append(errs, validateSysctl(c.Name, at.Child("sysctls").Index(i).Child("name"))...)
 	}
 	if p := s.SupplementalGroupsPolicy; p != nil && *p != corev1.SupplementalGroupsPolicyMerge {
 		errs = append(errs, unsupported(at.Child("supplementalGroupsPolicy"), "groups are merged"))
@@ -45,6 +49,9 @@ func validateSecurity(s *corev1.SecurityContext, at *field.Path) field.ErrorList
 	if s.WindowsOptions != nil {
 		errs = append(errs, unsupported(at.Child("windowsOptions"), "nodes run Linux"))
 	}
+	if m := s.ProcMount; m != nil {
+		errs = append(errs, oneOf(*m, []corev1.ProcMountType{corev1.DefaultProcMount, corev1.UnmaskedProcMount}, at.Child("procMount"))...)
+	}
 	if escalation := s.AllowPrivilegeEscalation; escalation != nil && !*escalation {
 		if s.Privileged != nil && *s.Privileged {
 			errs = append(errs, field.Invalid(at, s, "cannot set `allowPrivilegeEscalation` to false and `privileged` to true"))
@@ -55,6 +62,20 @@ func validateSecurity(s *corev1.SecurityContext, at *field.Path) field.ErrorList
 	}
 	errs = append(errs, validateSeccomp(s.SeccompProfile, at.Child("seccompProfile"))...)
 	return append(errs, validateAppArmor(s.AppArmorProfile, at.Child("appArmorProfile"))...)
+}
+
+// validateSysctl accepts the sysctls that belong to a pod's own namespaces; any other would change the node.
+func validateSysctl(name string, at *field.Path) field.ErrorList {
+	switch {
+	case name == "":
+		return field.ErrorList{field.Required(at, "")}
+	case strings.Contains(name, ".."), strings.Contains(name, "/"):
+		return field.ErrorList{field.Invalid(at, name, "must be a sysctl's name, its parts joined by dots")}
+	case strings.HasPrefix(name, "net."), strings.HasPrefix(name, "kernel.shm"), strings.HasPrefix(name, "kernel.msg"),
+		name == "kernel.sem", strings.HasPrefix(name, "fs.mqueue."):
+		return nil
+	}
+	return field.ErrorList{unsupported(at, "only sysctls of the pod's own namespaces can be set: net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*")}
 }
 
 func validateIDs(at *field.Path, ids map[string]*int64) (errs field.ErrorList) {

@@ -23,14 +23,8 @@ func serviceKind() *Kind {
 		NewList:       func() runtime.Object { return &corev1.ServiceList{} },
 		Default:       of(defaultService),
 		PrepareCreate: of(func(s *corev1.Service) { s.Status = corev1.ServiceStatus{} }),
-		PrepareUpdate: pair(func(s, old *corev1.Service) {
-			s.Status = old.Status
-			// A client that doesn't know the allocated address keeps it.
-			if s.Spec.ClusterIP == "" && s.Spec.Type != corev1.ServiceTypeExternalName && old.Spec.Type != corev1.ServiceTypeExternalName {
-				s.Spec.ClusterIP, s.Spec.ClusterIPs = old.Spec.ClusterIP, old.Spec.ClusterIPs
-			}
-		}),
-		Validate: check(validateService),
+		PrepareUpdate: pair(prepareServiceUpdate),
+		Validate:      check(validateService),
 		ValidateUpdate: checkPair(func(s, old *corev1.Service) field.ErrorList {
 			if old.Spec.Type == corev1.ServiceTypeExternalName || s.Spec.Type == corev1.ServiceTypeExternalName || old.Spec.ClusterIP == "" {
 				return nil
@@ -69,6 +63,12 @@ func defaultService(s *corev1.Service) {
 	}
 	if spec.Type == corev1.ServiceTypeExternalName {
 		return
+	}
+	// Two names of one field.
+	if spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
+		spec.ClusterIP = spec.ClusterIPs[0]
+	} else if spec.ClusterIP != "" && len(spec.ClusterIPs) == 0 {
+		spec.ClusterIPs = []string{spec.ClusterIP}
 	}
 	setDefault(&spec.InternalTrafficPolicy, corev1.ServiceInternalTrafficPolicyCluster)
 	setDefault(&spec.IPFamilyPolicy, corev1.IPFamilyPolicySingleStack)
@@ -125,8 +125,37 @@ func validateService(s *corev1.Service) field.ErrorList {
 	default:
 		errs = append(errs, field.NotSupported(at.Child("sessionAffinity"), spec.SessionAffinity, []corev1.ServiceAffinity{corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone}))
 	}
+	if spec.SessionAffinity == corev1.ServiceAffinityClientIP {
+		path := at.Child("sessionAffinityConfig", "clientIP", "timeoutSeconds")
+		if c := spec.SessionAffinityConfig; c == nil || c.ClientIP == nil || c.ClientIP.TimeoutSeconds == nil {
+			errs = append(errs, field.Required(path, "when session affinity type is ClientIP"))
+		} else if t := *c.ClientIP.TimeoutSeconds; t <= 0 || t > 86400 {
+			errs = append(errs, field.Invalid(path, t, "must be greater than 0 and less than 86400"))
+		}
+	}
+	switch ips := spec.ClusterIPs; {
+	case len(ips) > 1:
+		errs = append(errs, field.Invalid(at.Child("clusterIPs"), ips, "may only hold one address: this cluster is not configured for dual-stack services"))
+	case len(ips) == 1 && ips[0] != spec.ClusterIP:
+		errs = append(errs, field.Invalid(at.Child("clusterIPs"), ips, "first value must match `clusterIP`"))
+	}
+	if p := spec.IPFamilyPolicy; p != nil && *p != corev1.IPFamilyPolicyRequireDualStack {
+		errs = append(errs, oneOf(*p, []corev1.IPFamilyPolicy{corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack}, at.Child("ipFamilyPolicy"))...)
+	}
+	if p := spec.InternalTrafficPolicy; p != nil {
+		errs = append(errs, oneOf(*p, []corev1.ServiceInternalTrafficPolicy{corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal}, at.Child("internalTrafficPolicy"))...)
+	}
+	if p := spec.ExternalTrafficPolicy; reachedFromOutside(s) {
+		errs = append(errs, oneOf(p, []corev1.ServiceExternalTrafficPolicy{corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal}, at.Child("externalTrafficPolicy"))...)
+	} else if p != "" {
+		errs = append(errs, field.Invalid(at.Child("externalTrafficPolicy"), p, "may only be set for externally-accessible services"))
+	}
+	if spec.AllocateLoadBalancerNodePorts != nil && spec.Type != corev1.ServiceTypeLoadBalancer {
+		errs = append(errs, field.Forbidden(at.Child("allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'"))
+	}
 	for path, unsupported := range map[string]bool{
-		"loadBalancerClass": spec.LoadBalancerClass != nil, "loadBalancerSourceRanges": len(spec.LoadBalancerSourceRanges) > 0,
+		"healthCheckNodePort": spec.HealthCheckNodePort != 0,
+		"loadBalancerClass":   spec.LoadBalancerClass != nil, "loadBalancerSourceRanges": len(spec.LoadBalancerSourceRanges) > 0,
 		"loadBalancerIP": spec.LoadBalancerIP != "", "externalIPs": len(spec.ExternalIPs) > 0, "trafficDistribution": spec.TrafficDistribution != nil,
 	} {
 		if unsupported {
@@ -184,6 +213,12 @@ func validateServicePorts(spec *corev1.ServiceSpec, path *field.Path) (errs fiel
 			errs = append(errs, notSupported(at.Child("protocol")))
 		default:
 			errs = append(errs, field.NotSupported(at.Child("protocol"), p.Protocol, []corev1.Protocol{corev1.ProtocolTCP, corev1.ProtocolUDP}))
+		}
+		if p.NodePort != 0 {
+			errs = append(errs, validatePort(int64(p.NodePort), at.Child("nodePort"))...)
+		}
+		if p.AppProtocol != nil {
+			errs = append(errs, invalid(validation.IsQualifiedName(*p.AppProtocol), at.Child("appProtocol"), *p.AppProtocol)...)
 		}
 		if p.NodePort != 0 && spec.Type == corev1.ServiceTypeClusterIP {
 			errs = append(errs, field.Forbidden(at.Child("nodePort"), "may not be used when `type` is 'ClusterIP'"))
