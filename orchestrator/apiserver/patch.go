@@ -1,0 +1,315 @@
+package apiserver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"mime"
+	"net/http"
+
+	jsonpatch "gopkg.in/evanphx/json-patch.v4"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/strategicpatch"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	"sigs.k8s.io/yaml"
+
+	"github.com/pintle/pintle/orchestrator/api"
+	"github.com/pintle/pintle/orchestrator/apiserver/authz"
+	"github.com/pintle/pintle/orchestrator/registry"
+)
+
+// maxPatchOperations bounds a JSON patch, as in Kubernetes: each operation may walk the whole object.
+const maxPatchOperations = 10000
+
+func yamlToJSON(raw []byte) ([]byte, error) { return yaml.YAMLToJSONStrict(raw) }
+
+// readPatch reads the body and says which of the four kinds it is.
+func readPatch(w http.ResponseWriter, r *http.Request) (types.PatchType, []byte, error) {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return "", nil, errMediaType(acceptedPatchTypes)
+	}
+	switch kind := types.PatchType(media); kind {
+	case types.JSONPatchType, types.MergePatchType, types.StrategicMergePatchType, types.ApplyYAMLPatchType:
+		raw, err := readBody(w, r)
+		return kind, raw, err
+	}
+	return "", nil, errMediaType(acceptedPatchTypes)
+}
+
+// patchJSON applies a patch to a document. like is a value of the document's Go type.
+func patchJSON(kind types.PatchType, doc, patch []byte, like any) (out []byte, err error) {
+	defer func() { // the patch libraries index into what a client wrote
+		if p := recover(); p != nil {
+			err = apierrors.NewBadRequest(fmt.Sprintf("the patch cannot be applied: %v", p))
+		}
+	}()
+	switch kind {
+	case types.JSONPatchType:
+		decoded, err := jsonpatch.DecodePatch(patch)
+		if err != nil {
+			return nil, apierrors.NewBadRequest("error decoding patch: " + err.Error())
+		}
+		if len(decoded) > maxPatchOperations {
+			return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(decoded)))
+		}
+		out, err := decoded.Apply(doc)
+		if err != nil {
+			return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
+		}
+		return out, nil
+	case types.MergePatchType:
+		if !isObject(patch) {
+			return nil, apierrors.NewBadRequest("error decoding patch: a JSON object was expected")
+		}
+		out, err := jsonpatch.MergePatch(doc, patch)
+		if err != nil {
+			return nil, apierrors.NewBadRequest("error decoding patch: " + err.Error())
+		}
+		return out, nil
+	default:
+		if !isObject(patch) {
+			return nil, apierrors.NewBadRequest("error decoding patch: a JSON object was expected")
+		}
+		out, err := strategicpatch.StrategicMergePatch(doc, patch, like)
+		if err != nil {
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		return out, nil
+	}
+}
+
+func isObject(raw []byte) bool {
+	raw = bytes.TrimSpace(raw)
+	return len(raw) > 0 && raw[0] == '{' && json.Valid(raw)
+}
+
+func (c *call) patch(w http.ResponseWriter, r *http.Request, subresource string) error {
+	neg, err := negotiate(r.Header.Get("Accept"), c.query, []string{asTable, asPartial})
+	if err != nil {
+		return err
+	}
+	opts, err := c.writeOptions(r)
+	if err != nil {
+		return err
+	}
+	patchType, patch, err := readPatch(w, r)
+	if err != nil {
+		return err
+	}
+	var entry *registry.Entry
+	code := http.StatusOK
+	if patchType == types.ApplyYAMLPatchType {
+		var created bool
+		entry, created, err = c.apply(w, r, subresource, patch, opts)
+		if created {
+			code = http.StatusCreated
+		}
+	} else {
+		if c.query.Get("force") != "" {
+			return invalidPatchOption(field.Forbidden(field.NewPath("force"), "may not be specified for non-apply patch"))
+		}
+		quiet := w // warnings are wanted once, also where the patch is tried again
+		entry, err = c.modify(r.Context(), subresource, opts, func(live api.Object) (api.Object, error) {
+			obj, err := c.patched(quiet, patchType, patch, live, opts.validation)
+			quiet = discardHeaders{}
+			return obj, err
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return c.writeEntry(w, r, code, entry, neg)
+}
+
+// discardHeaders takes warnings that have been given already.
+type discardHeaders struct{ http.ResponseWriter }
+
+func (discardHeaders) Header() http.Header { return http.Header{} }
+
+func invalidPatchOption(err *field.Error) error {
+	return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "PatchOptions"}, "", field.ErrorList{err})
+}
+
+// patched returns a new object: live with the patch. Its resourceVersion is "" unless the patch sets one.
+func (c *call) patched(w http.ResponseWriter, kind types.PatchType, patch []byte, live api.Object, v fieldValidation) (api.Object, error) {
+	doc, err := json.Marshal(withKind(live.DeepCopyObject(), c.kind.GroupVersionKind))
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", c.kind.Resource, err)
+	}
+	raw, err := patchJSON(kind, doc, patch, c.kind.New())
+	if err != nil {
+		return nil, err
+	}
+	obj := c.kind.New()
+	if err := c.codecs.decode(w, raw, formatJSON, c.kind.GroupVersionKind, obj, v); err != nil {
+		return nil, apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), string(patch), message(err))})
+	}
+	if err := c.checkIdentity(obj); err != nil {
+		return nil, err
+	}
+	if obj.GetResourceVersion() == live.GetResourceVersion() && !bytes.Contains(patch, []byte("resourceVersion")) {
+		obj.SetResourceVersion("")
+	}
+	c.setDefaults(obj)
+	return obj, nil
+}
+
+func message(err error) string {
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return status.Status().Message
+	}
+	return err.Error()
+}
+
+// apply merges a configuration by field manager, and creates the object if there is none.
+func (c *call) apply(w http.ResponseWriter, r *http.Request, subresource string, patch []byte, opts writeOptions) (entry *registry.Entry, created bool, err error) {
+	manager := c.query.Get("fieldManager")
+	if manager == "" {
+		return nil, false, invalidPatchOption(field.Required(field.NewPath("fieldManager"), "is required for apply patch"))
+	}
+	force := isTrue(c.query.Get("force"))
+	applied, err := c.readApplied(w, patch, opts.validation)
+	if err != nil {
+		return nil, false, err
+	}
+	fm, err := c.managers.get(c.kind, subresource)
+	if err != nil {
+		return nil, false, err
+	}
+	merge := func(live api.Object) (api.Object, error) {
+		live = withKind(live.DeepCopyObject(), c.kind.GroupVersionKind).(api.Object)
+		merged, err := fm.Apply(live, applied.DeepCopy(), manager, force)
+		if err != nil {
+			var status apierrors.APIStatus
+			if errors.As(err, &status) {
+				return nil, err
+			}
+			return nil, apierrors.NewBadRequest(err.Error())
+		}
+		obj, ok := merged.(api.Object)
+		if !ok {
+			return nil, fmt.Errorf("merge of %s gave a %T", c.kind.Resource, merged)
+		}
+		c.setDefaults(obj)
+		return obj, nil
+	}
+	for attempt := 1; ; attempt++ {
+		entry, created, err = c.applyOnce(r.Context(), subresource, opts, applied, merge)
+		retry := apierrors.IsConflict(err) && !isApplyConflict(err) && applied.GetResourceVersion() == "" ||
+			apierrors.IsAlreadyExists(err) || created && apierrors.IsNotFound(err)
+		if !retry || attempt == maxAttempts || r.Context().Err() != nil {
+			return entry, created && err == nil, err
+		}
+	}
+}
+
+func (c *call) applyOnce(ctx context.Context, subresource string, opts writeOptions, applied *unstructured.Unstructured, merge func(api.Object) (api.Object, error)) (*registry.Entry, bool, error) {
+	current, err := c.registry.Get(ctx, c.gvr, c.namespace, c.name)
+	if apierrors.IsNotFound(err) && subresource == "" {
+		entry, err := c.applyNew(ctx, opts, applied, merge)
+		return entry, err == nil, err
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	live := current.Object()
+	obj, err := merge(live)
+	if err != nil {
+		return nil, false, err
+	}
+	if rv := applied.GetResourceVersion(); rv != "" && rv != live.GetResourceVersion() {
+		return nil, false, apierrors.NewConflict(c.gvr.GroupResource(), c.name, errors.New("the object has been modified; please apply your changes to the latest version and try again"))
+	}
+	obj.SetResourceVersion(live.GetResourceVersion())
+	if equality.Semantic.DeepEqual(withoutKind(obj), withoutKind(live)) {
+		return current, false, nil
+	}
+	entry, err := c.write(ctx, subresource, opts, obj, live)
+	return entry, false, err
+}
+
+// applyNew creates what is applied and isn't there: that needs the right to create.
+func (c *call) applyNew(ctx context.Context, opts writeOptions, applied *unstructured.Unstructured, merge func(api.Object) (api.Object, error)) (*registry.Entry, error) {
+	if applied.GetUID() != "" || applied.GetResourceVersion() != "" {
+		return nil, apierrors.NewConflict(c.gvr.GroupResource(), c.name, errors.New("the object that the configuration names by uid or resourceVersion does not exist"))
+	}
+	attributes := c.info.attributes(c.user)
+	attributes.Verb = "create"
+	if allowed, reason, _ := c.cfg.Authorizer.Authorize(ctx, attributes); !allowed {
+		return nil, authz.Forbidden(attributes, reason)
+	}
+	empty := c.kind.New()
+	empty.SetName(c.name)
+	empty.SetNamespace(c.namespace)
+	obj, err := merge(empty)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkEscalation(ctx, obj, nil); err != nil {
+		return nil, err
+	}
+	return c.registry.Create(ctx, c.gvr, obj, c.createOptions(opts.dryRun, opts.manager))
+}
+
+// readApplied reads a configuration: YAML or JSON, with its kind, that fits the URL.
+func (c *call) readApplied(w http.ResponseWriter, patch []byte, v fieldValidation) (*unstructured.Unstructured, error) {
+	raw, err := yamlToJSON(patch)
+	if err != nil {
+		return nil, apierrors.NewBadRequest("error decoding YAML: " + err.Error())
+	}
+	applied := &unstructured.Unstructured{}
+	if !isObject(raw) {
+		return nil, apierrors.NewBadRequest("error decoding YAML: an object was expected")
+	}
+	if err := json.Unmarshal(raw, &applied.Object); err != nil {
+		return nil, apierrors.NewBadRequest("error decoding YAML: " + err.Error())
+	}
+	gvk := applied.GroupVersionKind()
+	if gvk.Kind == "" || gvk.Version == "" {
+		return nil, apierrors.NewBadRequest("the configuration must set apiVersion and kind")
+	}
+	if gvk.GroupVersion() != c.kind.GroupVersionKind.GroupVersion() {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("Incorrect version specified in apply patch. Specified patch version: %s, expected: %s", gvk.GroupVersion(), c.kind.GroupVersionKind.GroupVersion()))
+	}
+	if v != validateIgnore {
+		typed := c.kind.New()
+		if err := c.codecs.decode(w, raw, formatJSON, c.kind.GroupVersionKind, typed, v); err != nil {
+			return nil, err
+		}
+	}
+	if len(applied.GetManagedFields()) > 0 {
+		return nil, apierrors.NewBadRequest("metadata.managedFields must be nil")
+	}
+	if applied.GetName() == "" {
+		applied.SetName(c.name)
+	}
+	if c.kind.Namespaced && applied.GetNamespace() == "" {
+		applied.SetNamespace(c.namespace)
+	}
+	meta := c.kind.New()
+	meta.SetName(applied.GetName())
+	meta.SetNamespace(applied.GetNamespace())
+	return applied, c.checkIdentity(meta)
+}
+
+// isApplyConflict reports whether fields of other managers stood in the way, which trying again
+// doesn't change.
+func isApplyConflict(err error) bool {
+	return apierrors.HasStatusCause(err, metav1.CauseTypeFieldManagerConflict)
+}
+
+func withoutKind(obj api.Object) runtime.Object {
+	out := obj.DeepCopyObject()
+	out.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{})
+	return out
+}
