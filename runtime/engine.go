@@ -152,6 +152,9 @@ type ContainerSpec struct {
 	Security    Security
 	CgroupPath  string // the pod's, as in SandboxSpec
 	StopSignal  string // "" : the image's, else SIGTERM
+	// Ports are the TCP ports that the container declares, in order. An engine whose containers can't
+	// open sockets pre-opens listeners for them; others need not look.
+	Ports []uint16
 }
 
 // Mount is a bind mount of a host folder or file, or a tmpfs when HostPath is "".

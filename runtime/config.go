@@ -1,0 +1,105 @@
+package runtime
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Config says what an Agent is and what it works with. Client, NodeName and Engines are required.
+type Config struct {
+	// Client acts as system:node:NODENAME.
+	Client   kubernetes.Interface
+	NodeName string
+	// DataDir holds volumes, logs and termination messages. "": a temporary folder that Run removes.
+	DataDir string
+	// Engines run the containers. The first is the default; a pod goes to another one when its
+	// RuntimeClass's handler is that engine's Name, or when its image holds a WASI module and
+	// the engine's name is "wasm". The agent runs them: Run calls their Run.
+	Engines []Engine
+	// Devices; nil: the node has none.
+	Devices Devices
+	// Drainer; nil: containers are signalled at once.
+	Drainer Drainer
+
+	ClusterDNS    []string // addresses for pods' resolv.conf; nil: pods get the host's
+	ClusterDomain string   // "": cluster.local
+	// PodCIDR is written to the Node's spec when it is registered and "" otherwise leaves it alone.
+	PodCIDR string
+	// Addresses of the node; nil: found from the machine's interfaces.
+	Addresses []corev1.NodeAddress
+	MaxPods   int               // 0: 110
+	Labels    map[string]string // added to the Node's
+	// Capacity overrides what is found on the machine, per resource.
+	Capacity corev1.ResourceList
+	// Port of the kubelet endpoint in the Node's status; 0: none, the API server dials another way.
+	Port int32
+
+	LogMaxBytes int64 // per log file before it is rotated, in bytes; 0: 10 MiB
+	LogMaxFiles int   // per container; 0: 5
+	// DrainTimeout bounds the wait for Drainer; 0: 2 s.
+	DrainTimeout time.Duration
+	// RefreshInterval is how often volumes of ConfigMaps, Secrets and the like are compared with
+	// their objects, with up to a fifth of jitter; 0: 10 s.
+	RefreshInterval time.Duration
+
+	Logger  *slog.Logger // nil discards
+	Clock   func() time.Time
+	Metrics prometheus.Registerer // nil: none
+}
+
+func (c *Config) complete() error {
+	switch {
+	case c.Client == nil:
+		return errors.New("runtime: Config.Client is required")
+	case c.NodeName == "":
+		return errors.New("runtime: Config.NodeName is required")
+	case len(c.Engines) == 0:
+		return errors.New("runtime: Config.Engines needs at least one engine")
+	}
+	seen := map[string]bool{}
+	for _, e := range c.Engines {
+		if seen[e.Name()] {
+			return fmt.Errorf("runtime: Config.Engines has %q twice", e.Name())
+		}
+		seen[e.Name()] = true
+	}
+	if c.DataDir != "" {
+		dir, err := filepath.Abs(c.DataDir)
+		if err != nil {
+			return fmt.Errorf("runtime: Config.DataDir: %w", err)
+		}
+		c.DataDir = dir
+	}
+	if c.ClusterDomain == "" {
+		c.ClusterDomain = "cluster.local"
+	}
+	if c.MaxPods == 0 {
+		c.MaxPods = 110
+	}
+	if c.LogMaxBytes == 0 {
+		c.LogMaxBytes = 10 << 20
+	}
+	if c.LogMaxFiles == 0 {
+		c.LogMaxFiles = 5
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 2 * time.Second
+	}
+	if c.RefreshInterval == 0 {
+		c.RefreshInterval = 10 * time.Second
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	return nil
+}

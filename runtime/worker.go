@@ -1,0 +1,592 @@
+package runtime
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// worker is one pod's state machine: its goroutine observes, decides and acts until the pod is gone.
+// Fields below mu are shared with hooks, probes, kills and the handler; the others belong to the goroutine.
+type worker struct {
+	a               *Agent
+	uid             types.UID
+	namespace, name string
+	log             *slog.Logger
+	notify          chan struct{}
+
+	engine    Engine
+	sandbox   *Sandbox
+	looked    bool // the engine was asked for an earlier sandbox
+	admitted  bool
+	adopted   bool // containers ran before this agent
+	volumes   *volumes
+	refreshAt time.Time
+	devices   bool // Devices gave something
+	backoff   map[string]backoff
+	retry     map[string]time.Time
+	pause     map[string]time.Duration
+	waiting   map[string]corev1.ContainerStateWaiting
+	images    map[string]string
+	messages  map[string]string
+	refused   *refusal
+	started   time.Time
+	settled   bool // the final status was computed: nothing changes it any more
+	said      map[string]time.Time
+	reported  bool // ready once, for the start-up histogram
+	panics    int
+
+	mu        sync.Mutex
+	desired   *corev1.Pod
+	gone      bool
+	abandoned bool
+	probers   map[string]*prober // by container name
+	stopping  map[string]bool    // container ID
+	postStart map[string]bool    // container ID
+	killing   bool
+	killed    bool
+	waiters   chan struct{} // closed at the next wake
+	live      map[string]Container
+	status    *corev1.PodStatus // last computed
+	writtenRV string
+	box       *Sandbox // as sandbox, for others than the worker's goroutine
+	sandboxed bool     // the pod was admitted and counts against the node
+
+	pump *statusPump
+	wg   sync.WaitGroup
+}
+
+func newWorker(a *Agent, pod *corev1.Pod) *worker {
+	w := &worker{a: a, uid: pod.UID, namespace: pod.Namespace, name: pod.Name, desired: pod,
+		log:    a.log.With("pod", pod.Namespace+"/"+pod.Name, "uid", string(pod.UID)),
+		notify: make(chan struct{}, 1), backoff: map[string]backoff{}, retry: map[string]time.Time{},
+		pause: map[string]time.Duration{}, waiting: map[string]corev1.ContainerStateWaiting{}, images: map[string]string{},
+		messages: map[string]string{}, said: map[string]time.Time{}, started: a.cfg.Clock(), probers: map[string]*prober{},
+		stopping: map[string]bool{}, postStart: map[string]bool{}, waiters: make(chan struct{}), live: map[string]Container{}}
+	w.pump = newStatusPump(w)
+	return w
+}
+
+// orphanWorker ends a sandbox whose pod vanished while no agent ran.
+func orphanWorker(a *Agent, e Engine, s Sandbox) *worker {
+	grace, err := strconv.ParseInt(s.Labels[labelGrace], 10, 64)
+	if err != nil {
+		grace = 30
+	}
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: types.UID(s.ID), Name: s.Name, Namespace: s.Namespace},
+		Spec: corev1.PodSpec{NodeName: a.cfg.NodeName, TerminationGracePeriodSeconds: &grace}}
+	w := newWorker(a, pod)
+	w.engine, w.sandbox, w.looked, w.gone = e, &s, true, true
+	return w
+}
+
+func (w *worker) wake() {
+	w.mu.Lock()
+	close(w.waiters)
+	w.waiters = make(chan struct{})
+	w.mu.Unlock()
+	select {
+	case w.notify <- struct{}{}:
+	default:
+	}
+}
+
+// changed returns a channel that closes at the next wake.
+func (w *worker) changed() <-chan struct{} {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.waiters
+}
+
+func (w *worker) setDesired(pod *corev1.Pod) {
+	w.mu.Lock()
+	w.desired = pod
+	// Somebody else wrote our status (node lifecycle marks pods unready): ours is written again.
+	if w.status != nil && newer(pod.ResourceVersion, w.writtenRV) && ready(&pod.Status) != ready(w.status) {
+		w.pump.force()
+	}
+	w.mu.Unlock()
+	w.wake()
+}
+
+func newer(a, b string) bool {
+	x, err1 := strconv.ParseUint(a, 10, 64)
+	y, err2 := strconv.ParseUint(b, 10, 64)
+	return err1 == nil && err2 == nil && x > y
+}
+
+func ready(st *corev1.PodStatus) bool {
+	for _, c := range st.Conditions {
+		if c.Type == corev1.PodReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func (w *worker) setGone() {
+	w.mu.Lock()
+	w.gone = true
+	w.mu.Unlock()
+	w.wake()
+}
+
+func (w *worker) isGone() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.gone
+}
+
+func (w *worker) abandon() {
+	w.mu.Lock()
+	w.abandoned = true
+	w.mu.Unlock()
+	w.wake()
+}
+
+// eng is the engine, for others than the worker's goroutine; nil until it is chosen.
+func (w *worker) eng() Engine {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.engine
+}
+
+func (w *worker) pod() *corev1.Pod {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.desired
+}
+
+func (w *worker) run(parent context.Context) {
+	ctx, cancel := context.WithCancel(parent)
+	defer w.wg.Wait()
+	defer cancel()
+	w.wg.Go(func() { w.pump.run(ctx) })
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		done, next := w.safeStep(ctx)
+		if done || ctx.Err() != nil {
+			return
+		}
+		if next == 0 {
+			continue
+		}
+		timer.Reset(next)
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.notify:
+		case <-timer.C:
+		}
+	}
+}
+
+func (w *worker) safeStep(ctx context.Context) (done bool, next time.Duration) {
+	defer func() {
+		if r := recover(); r != nil {
+			w.panics++
+			w.log.Error("panic in pod worker", "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+			done, next = false, min(time.Second<<min(w.panics, 6), time.Minute)
+		}
+	}()
+	return w.step(ctx)
+}
+
+// idle is the longest that a pod goes unobserved; exits are events, so this is only a safety net.
+const idle = 15 * time.Second
+
+// step moves the pod one step on. It returns whether the worker is finished, and else when to look again.
+func (w *worker) step(ctx context.Context) (bool, time.Duration) {
+	w.mu.Lock()
+	pod, gone, abandoned := w.desired, w.gone, w.abandoned
+	if w.status != nil {
+		pod = pod.DeepCopy()
+		pod.Status = mergeStatus(&pod.Status, w.status)
+	}
+	w.mu.Unlock()
+	if abandoned {
+		return true, 0
+	}
+	if gone && pod.DeletionTimestamp == nil {
+		pod = pod.DeepCopy()
+		now := metav1.NewTime(w.a.cfg.Clock())
+		pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = &now, pod.Spec.TerminationGracePeriodSeconds
+	}
+	if err := w.attachEngine(ctx, pod); err != nil {
+		if pod.DeletionTimestamp != nil {
+			return w.finish(ctx, pod)
+		}
+		w.event(pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
+		return false, w.fail("", time.Second)
+	}
+	containers, err := w.observe(ctx)
+	if err != nil {
+		w.log.Debug("observe", "error", err)
+		return false, 500 * time.Millisecond
+	}
+	s := w.snapshot(pod, containers)
+	w.syncProbers(ctx, s)
+	p := decide(s)
+	if final := pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded; !w.settled && !(final && w.sandbox == nil) {
+		w.report(s, p)
+	}
+	if s.killed || p.done && !anyAlive(s) && w.sandbox == nil {
+		if p.done {
+			return w.finish(ctx, pod)
+		}
+	}
+	again := false
+	for _, act := range p.actions {
+		if ctx.Err() != nil {
+			return false, time.Second
+		}
+		again = w.act(ctx, pod, s, act) || again
+	}
+	if again {
+		return false, 0
+	}
+	if d := w.refresh(ctx, pod, p); d > 0 {
+		p.wakeAt(s.now.Add(d))
+	}
+	next := idle
+	if !p.wake.IsZero() {
+		next = min(next, max(p.wake.Sub(w.a.cfg.Clock()), 10*time.Millisecond))
+	}
+	return false, next
+}
+
+// mergeStatus keeps what others write into the status (conditions of other types) and takes the rest from ours.
+func mergeStatus(theirs, ours *corev1.PodStatus) corev1.PodStatus {
+	st := *ours.DeepCopy()
+	mine := map[corev1.PodConditionType]bool{corev1.PodReady: true, corev1.PodInitialized: true, corev1.ContainersReady: true, corev1.PodReadyToStartContainers: true}
+	st.Conditions = slices.DeleteFunc(st.Conditions, func(c corev1.PodCondition) bool {
+		if mine[c.Type] {
+			return false
+		}
+		return slices.ContainsFunc(theirs.Conditions, func(o corev1.PodCondition) bool { return o.Type == c.Type })
+	})
+	for _, c := range theirs.Conditions {
+		if !mine[c.Type] {
+			st.Conditions = append(st.Conditions, c)
+		}
+	}
+	st.NominatedNodeName = theirs.NominatedNodeName
+	if theirs.Phase == corev1.PodFailed || theirs.Phase == corev1.PodSucceeded {
+		st.Phase, st.Reason, st.Message = theirs.Phase, theirs.Reason, theirs.Message
+	}
+	return st
+}
+
+// attachEngine picks the engine once, and finds the sandbox that an earlier agent left.
+func (w *worker) attachEngine(ctx context.Context, pod *corev1.Pod) error {
+	if w.engine == nil {
+		e, err := w.a.pickEngine(ctx, pod)
+		if err != nil {
+			return err
+		}
+		w.mu.Lock()
+		w.engine = e
+		w.mu.Unlock()
+	}
+	if w.looked {
+		return nil
+	}
+	boxes, err := w.engine.Sandboxes(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range boxes {
+		if boxes[i].ID == string(w.uid) {
+			w.sandbox, w.adopted, w.admitted = &boxes[i], true, true
+			w.mu.Lock()
+			w.sandboxed = true
+			w.mu.Unlock()
+		}
+	}
+	w.looked = true
+	return nil
+}
+
+func (w *worker) observe(ctx context.Context) (map[string]history, error) {
+	out := map[string]history{}
+	w.mu.Lock()
+	w.box = w.sandbox
+	w.mu.Unlock()
+	if w.sandbox == nil {
+		return out, nil
+	}
+	all, err := w.engine.Containers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	live := map[string]Container{}
+	for i := range all {
+		c := &all[i]
+		if c.SandboxID != string(w.uid) {
+			continue
+		}
+		live[c.ID] = *c
+		h := out[c.Name]
+		switch {
+		case h.last == nil || c.Attempt > h.last.Attempt:
+			h.prev, h.last = h.last, c
+		case h.prev == nil || c.Attempt > h.prev.Attempt:
+			h.prev = c
+		}
+		out[c.Name] = h
+		if c.State == Exited {
+			w.noteExit(c)
+		}
+	}
+	w.mu.Lock()
+	w.live = live
+	for id := range w.stopping {
+		if c, ok := live[id]; !ok || c.State == Exited {
+			delete(w.stopping, id)
+		}
+	}
+	w.mu.Unlock()
+	return out, nil
+}
+
+// noteExit reads the termination message once.
+func (w *worker) noteExit(c *Container) {
+	if _, ok := w.messages[c.ID]; !ok {
+		w.messages[c.ID] = w.terminationMessage(c)
+	}
+}
+
+func (w *worker) snapshot(pod *corev1.Pod, containers map[string]history) *snapshot {
+	s := &snapshot{pod: pod, sandbox: w.sandbox, containers: containers, probes: map[string]probeView{},
+		stopping: map[string]bool{}, postStart: map[string]bool{}, backoff: w.backoff, retry: w.retry,
+		startedAt: w.started, refused: w.refused, now: w.a.cfg.Clock()}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.killed = w.killed
+	for id := range w.stopping {
+		s.stopping[id] = true
+	}
+	for id := range w.postStart {
+		s.postStart[id] = true
+	}
+	return s
+}
+
+// report computes the status and hands it to the pump.
+func (w *worker) report(s *snapshot, p plan) {
+	w.mu.Lock()
+	hold := w.killing || w.killed
+	w.mu.Unlock()
+	in := &statusInput{snapshot: s, plan: p, engine: w.engine.Name(), hostIPs: w.a.hostIPs(), waiting: w.waiting,
+		images: w.images, messages: w.messages, hold: hold || p.done, everExists: len(s.containers) > 0}
+	if w.sandbox != nil {
+		for _, ip := range w.sandbox.IPs {
+			in.podIPs = append(in.podIPs, ip.String())
+		}
+		if len(in.podIPs) == 0 && s.pod.Spec.HostNetwork {
+			in.podIPs = in.hostIPs
+		}
+	} else if p.done {
+		for _, ip := range s.pod.Status.PodIPs {
+			in.podIPs = append(in.podIPs, ip.IP)
+		}
+	}
+	st := computeStatus(in)
+	w.mu.Lock()
+	w.status = &st
+	w.mu.Unlock()
+	if !w.reported && ready(&st) {
+		w.reported = true
+		if !w.adopted {
+			w.a.metrics.started(s.now.Sub(w.started))
+		}
+	}
+	w.pump.set(&st)
+}
+
+// fail postpones the next try for a container ("" for the pod) and returns the pause.
+func (w *worker) fail(name string, first time.Duration) time.Duration {
+	d := w.pause[name]
+	if d == 0 {
+		d = first
+	} else {
+		d = min(2*d, 15*time.Second)
+	}
+	w.pause[name] = d
+	w.retry[name] = w.a.cfg.Clock().Add(d)
+	return d
+}
+
+func (w *worker) succeed(name string) {
+	delete(w.pause, name)
+	delete(w.retry, name)
+	delete(w.waiting, name)
+}
+
+// act does one thing and reports whether to observe and decide again at once.
+func (w *worker) act(ctx context.Context, pod *corev1.Pod, s *snapshot, act action) bool {
+	w.log.Debug("act", "action", act.kind.String(), "container", act.id, "message", act.message)
+	switch act.kind {
+	case actCreateSandbox:
+		return w.createSandbox(ctx, pod)
+	case actRemoveSandbox:
+		w.event(pod, corev1.EventTypeNormal, "SandboxChanged", act.message)
+		if err := w.engine.RemoveSandbox(ctx, string(w.uid)); err != nil {
+			w.log.Warn("remove sandbox", "error", err)
+			w.fail("", time.Second)
+			return false
+		}
+		w.sandbox = nil
+		return true
+	case actStart, actRestart:
+		if act.kind == actRestart {
+			b := nextBackoff(w.backoff[act.container.Name], s.now)
+			if !w.startContainer(ctx, pod, act) {
+				return false
+			}
+			w.backoff[act.container.Name] = b
+			w.a.metrics.restarted()
+			return true
+		}
+		return w.startContainer(ctx, pod, act)
+	case actStop:
+		c := s.containers[act.container.Name].last
+		w.mu.Lock()
+		w.stopping[c.ID] = true
+		w.mu.Unlock()
+		w.eventFor(pod, act.container.Name, corev1.EventTypeNormal, "Killing", act.message)
+		grace := w.grace(pod)
+		if pr := w.prober(act.container.Name); pr != nil {
+			if g := pr.grace(); g != nil {
+				grace = time.Duration(*g) * time.Second
+			}
+		}
+		ctr := *c
+		spec := act.container
+		w.wg.Go(func() {
+			end := time.Now().Add(grace)
+			w.killContainer(ctx, pod, spec, ctr, func() time.Time { return end })
+			w.wake()
+		})
+		return false
+	case actKillPod:
+		w.startKill(ctx, pod, s)
+		return false
+	case actBackOff:
+		key := "backoff/" + act.container.Name
+		if t := w.said[key]; s.now.Sub(t) > 10*time.Second {
+			w.said[key] = s.now
+			w.eventFor(pod, act.container.Name, corev1.EventTypeWarning, "BackOff",
+				fmt.Sprintf("Back-off restarting failed container %s in pod %s_%s(%s)", act.container.Name, pod.Name, pod.Namespace, pod.UID))
+		}
+	}
+	return false
+}
+
+// finish takes the pod's remains off the node and, when it was deleted, off the API.
+func (w *worker) finish(ctx context.Context, pod *corev1.Pod) (bool, time.Duration) {
+	if !w.settled {
+		w.settled = true
+		w.pump.flush(ctx, 2*time.Second)
+	}
+	w.stopProbers()
+	if w.engine != nil && w.looked && w.sandbox != nil {
+		if err := w.engine.RemoveSandbox(ctx, string(w.uid)); err != nil {
+			w.log.Warn("remove sandbox", "error", err)
+			return false, time.Second
+		}
+		w.sandbox = nil
+	}
+	if w.a.cfg.Devices != nil {
+		if err := w.a.cfg.Devices.Release(ctx, pod); err != nil {
+			w.log.Warn("release devices", "error", err)
+			return false, time.Second
+		}
+	}
+	if err := removeTree(w.a.podDir(w.uid)); err != nil {
+		w.log.Warn("remove volumes", "error", err)
+		return false, time.Second
+	}
+	w.volumes = nil
+	if pod.DeletionTimestamp == nil {
+		return false, idle // its logs stay until it is deleted
+	}
+	w.a.removePodDir(w.uid)
+	if w.isGone() {
+		return true, 0
+	}
+	zero := int64(0)
+	uid := w.uid
+	err := w.a.cfg.Client.CoreV1().Pods(w.namespace).Delete(ctx, w.name,
+		metav1.DeleteOptions{GracePeriodSeconds: &zero, Preconditions: &metav1.Preconditions{UID: &uid}})
+	switch {
+	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		if len(pod.Finalizers) > 0 && err == nil {
+			return false, idle
+		}
+		return true, 0
+	}
+	w.log.Debug("delete pod", "error", err)
+	return false, time.Second
+}
+
+func (w *worker) event(pod *corev1.Pod, kind, reason, message string) {
+	w.a.events.emit(pod, "", kind, reason, message)
+}
+
+func (w *worker) eventFor(pod *corev1.Pod, container, kind, reason, message string) {
+	path := "spec.containers{" + container + "}"
+	for i := range pod.Spec.InitContainers {
+		if pod.Spec.InitContainers[i].Name == container {
+			path = "spec.initContainers{" + container + "}"
+		}
+	}
+	w.a.events.emit(pod, path, kind, reason, message)
+}
+
+func (w *worker) grace(pod *corev1.Pod) time.Duration {
+	g := int64(30)
+	if pod.Spec.TerminationGracePeriodSeconds != nil {
+		g = *pod.Spec.TerminationGracePeriodSeconds
+	}
+	if pod.DeletionTimestamp != nil && pod.DeletionGracePeriodSeconds != nil {
+		g = *pod.DeletionGracePeriodSeconds
+	}
+	return time.Duration(max(g, 1)) * time.Second
+}
+
+// refresh brings volumes up to date with their objects, and returns when to do so again.
+func (w *worker) refresh(ctx context.Context, pod *corev1.Pod, p plan) time.Duration {
+	if w.volumes == nil || p.done || !w.volumes.changeable() {
+		return 0
+	}
+	now := w.a.cfg.Clock()
+	if w.refreshAt.IsZero() {
+		w.refreshAt = now.Add(w.a.cfg.RefreshInterval)
+	}
+	if !now.Before(w.refreshAt) {
+		if err := w.volumes.setUp(ctx, pod); err != nil {
+			w.event(pod, corev1.EventTypeWarning, "FailedMount", err.Error())
+		}
+		if r := w.volumes.overLimit(pod); r != nil {
+			w.refused = r
+			w.event(pod, corev1.EventTypeWarning, "Evicted", r.message)
+			w.wake()
+		}
+		i := w.a.cfg.RefreshInterval
+		w.refreshAt = now.Add(i + time.Duration(rand.Int64N(int64(i)/5+1)))
+	}
+	return w.refreshAt.Sub(now)
+}
