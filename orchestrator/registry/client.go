@@ -18,11 +18,17 @@ type Client struct {
 	r      *Registry
 	user   string
 	groups []string
+	term   uint64
 }
 
 // Client returns a client that writes as user.
 func (r *Registry) Client(user string, groups ...string) *Client {
 	return &Client{r: r, user: user, groups: groups}
+}
+
+// InTerm is the client with its writes fenced by a raft term: they fail once a later one has begun.
+func (c *Client) InTerm(term uint64) *Client {
+	return &Client{r: c.r, user: c.user, groups: c.groups, term: term}
 }
 
 // Get returns one object, from the cache.
@@ -61,24 +67,24 @@ func (c *Client) Watch(ctx context.Context, gvr schema.GroupVersionResource) (wa
 
 // Create stores a new object; obj itself is left as it is.
 func (c *Client) Create(ctx context.Context, gvr schema.GroupVersionResource, obj api.Object) (api.Object, error) {
-	return object(c.r.Create(ctx, gvr, obj, CreateOptions{User: c.user, Groups: c.groups}))
+	return object(c.r.Create(ctx, gvr, obj, CreateOptions{User: c.user, Groups: c.groups, Term: c.term}))
 }
 
 // Update replaces the object, or its subresource, and answers a Conflict when obj's resourceVersion is not
 // the stored one. obj itself is left as it is.
 func (c *Client) Update(ctx context.Context, gvr schema.GroupVersionResource, subresource string, obj api.Object) (api.Object, error) {
-	return object(c.r.Update(ctx, gvr, subresource, obj, UpdateOptions{User: c.user, Groups: c.groups}))
+	return object(c.r.Update(ctx, gvr, subresource, obj, UpdateOptions{User: c.user, Groups: c.groups, Term: c.term}))
 }
 
 // Delete deletes the object, or marks it as being deleted.
 func (c *Client) Delete(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string, opts metav1.DeleteOptions) error {
-	_, _, err := c.r.Delete(ctx, gvr, namespace, name, opts, c.user, c.groups...)
+	_, _, err := c.r.DeleteAs(ctx, gvr, namespace, name, opts, UpdateOptions{User: c.user, Groups: c.groups, Term: c.term})
 	return err
 }
 
 // Bind sets the pod's node if it has none yet, and answers a Conflict otherwise.
 func (c *Client) Bind(ctx context.Context, namespace, name string, uid types.UID, node string) error {
-	_, err := c.r.Bind(ctx, namespace, name, uid, node, CreateOptions{User: c.user, Groups: c.groups})
+	_, err := c.r.Bind(ctx, namespace, name, uid, node, CreateOptions{User: c.user, Groups: c.groups, Term: c.term})
 	return err
 }
 

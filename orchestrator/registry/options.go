@@ -5,6 +5,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/pintle/pintle/orchestrator/api"
 )
 
 // ListOptions narrow a List. The zero value is everything, as it is now.
@@ -56,7 +58,12 @@ type CreateOptions struct {
 	User         string
 	Groups       []string
 	DryRun       bool
-	FieldManager string // only told to admission and logs: managedFields are the caller's to keep
+	FieldManager string // for the caller's own use: managedFields are the caller's to keep
+	// Term, if not 0, fences the write: it fails once a later raft term has begun.
+	Term uint64
+	// Check sees the object as it would be stored and what is stored (nil: nothing), both shared; its
+	// error is the answer. The API server asks there whether a grant of rights escalates.
+	Check func(obj, old api.Object) error
 }
 
 // UpdateOptions go with an update.
@@ -68,4 +75,6 @@ type UpdateOptions struct {
 	// Force overwrites even when the object names a resourceVersion that is no longer the stored one. An
 	// update without a resourceVersion is unconditional anyway.
 	Force bool
+	Term  uint64                          // as in CreateOptions
+	Check func(obj, old api.Object) error // as in CreateOptions
 }

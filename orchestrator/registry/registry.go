@@ -6,7 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"sync"
+	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -31,12 +32,10 @@ type Config struct {
 	// Logger; nil discards.
 	Logger *slog.Logger
 	// RecentEvents is how many changes of each resource are kept in memory for watches that begin in the
-	// past; 0 is 4096. An older resourceVersion is answered with 410 Expired.
+	// past and watchers that lag; 0 is 4096. An older resourceVersion is answered with 410 Expired.
 	RecentEvents int
-	// WatchBuffer is how many events a watcher may be behind before it is ended; 0 is 1024.
-	WatchBuffer int
-	// SkipServiceAccounts leaves pods without a service account and its token.
-	SkipServiceAccounts bool
+	// EventTTL is how long Events are kept after their last change; 0 is an hour.
+	EventTTL time.Duration
 }
 
 // Admitter takes part in every write. *policies.Host satisfies it.
@@ -78,8 +77,11 @@ type Registry struct {
 	codec     *codec
 	services  *allocator
 
-	ready   chan struct{}
-	running sync.Once
+	ran     atomic.Bool
+	ready   chan struct{} // closed once the cache is filled
+	stopped chan struct{} // closed once Run has ended
+
+	eventLeases leases
 
 	reached frontier
 }
@@ -104,8 +106,8 @@ func New(cfg Config) (*Registry, error) {
 	if cfg.RecentEvents <= 0 {
 		cfg.RecentEvents = 4096
 	}
-	if cfg.WatchBuffer <= 0 {
-		cfg.WatchBuffer = 1024
+	if cfg.EventTTL <= 0 {
+		cfg.EventTTL = time.Hour
 	}
 	services, err := newAllocator(cfg.ServiceCIDR)
 	if err != nil {
@@ -117,6 +119,7 @@ func New(cfg Config) (*Registry, error) {
 		resources: map[schema.GroupVersionResource]*resource{},
 		byPrefix:  map[string]*resource{},
 		ready:     make(chan struct{}),
+		stopped:   make(chan struct{}),
 	}
 	r.reached.init()
 	for _, k := range cfg.Kinds {

@@ -1,0 +1,144 @@
+package registry
+
+import (
+	"context"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/rand"
+	"k8s.io/apimachinery/pkg/util/uuid"
+
+	"github.com/pintle/pintle/orchestrator/api"
+	"github.com/pintle/pintle/raftstore"
+)
+
+const (
+	generateAttempts = 8  // of a generated name
+	raceAttempts     = 16 // of a write that may be tried again
+	maxGenerated     = 63 // bytes of a generated name
+	randomSuffix     = 5
+)
+
+// Create stores a new object; obj itself is left as it is. AlreadyExists when the name is taken;
+// NotFound when its namespace does not exist, Forbidden while that is being deleted; Invalid with every
+// problem of the object.
+func (r *Registry) Create(ctx context.Context, gvr schema.GroupVersionResource, obj api.Object, opts CreateOptions) (*Entry, error) {
+	k, err := r.served(ctx, gvr)
+	if err != nil {
+		return nil, err
+	}
+	if obj.GetResourceVersion() != "" {
+		return nil, apierrors.NewBadRequest("resourceVersion should not be set on objects to be created")
+	}
+	wanted, err := k.stored(obj)
+	if err != nil {
+		return nil, err
+	}
+	if !k.kind.Namespaced {
+		wanted.SetNamespace("")
+	}
+	generated := wanted.GetName() == "" && wanted.GetGenerateName() != ""
+	for attempt := 1; ; attempt++ {
+		try := wanted.DeepCopyObject().(api.Object)
+		if generated {
+			try.SetName(generateName(wanted.GetGenerateName()))
+		}
+		e, outcome, err := r.create(ctx, k, try, opts)
+		switch {
+		case err != nil:
+			return nil, err
+		case outcome == done:
+			return e.as(k.kind)
+		case outcome == taken && !(generated && attempt < generateAttempts):
+			return nil, apierrors.NewAlreadyExists(groupResource(k.kind), try.GetName())
+		case attempt >= raceAttempts:
+			return nil, apierrors.NewConflict(groupResource(k.kind), try.GetName(), errNamespaceBusy())
+		}
+	}
+}
+
+func generateName(base string) string {
+	return base[:min(len(base), maxGenerated-randomSuffix)] + rand.String(randomSuffix)
+}
+
+// outcome is what became of one attempt to write.
+type outcome int
+
+const (
+	done  outcome = iota
+	taken         // the name exists
+	raced         // something else changed meanwhile: look again
+)
+
+func (r *Registry) create(ctx context.Context, k *kindRef, obj api.Object, opts CreateOptions) (*Entry, outcome, error) {
+	kind := k.cache.kind
+	namespace, err := r.openNamespace(k, obj)
+	if err != nil {
+		return nil, done, err
+	}
+	obj.SetDeletionTimestamp(nil)
+	obj.SetDeletionGracePeriodSeconds(nil)
+	obj.SetSelfLink("")
+	obj.SetGeneration(0)
+	if kind.Default != nil {
+		kind.Default(obj)
+	}
+	if kind.PrepareCreate != nil {
+		kind.PrepareCreate(obj)
+	}
+	obj.SetUID(uuid.NewUUID())
+	obj.SetCreationTimestamp(r.now())
+	if err := r.admitPod(ctx, k, obj); err != nil {
+		return nil, done, err
+	}
+	if err := r.admit(ctx, Request{Operation: OperationCreate, Kind: k.kind, Namespace: obj.GetNamespace(), Name: obj.GetName(),
+		User: opts.User, Groups: opts.Groups, Object: obj, DryRun: opts.DryRun}); err != nil {
+		return nil, done, err
+	}
+	key := entryKey(obj.GetNamespace(), obj.GetName())
+	if k.cache.get(key) != nil {
+		return nil, taken, nil
+	}
+	claim, err := r.services.claim(k, obj, nil, r.clock.Now())
+	if err != nil {
+		return nil, done, err
+	}
+	defer claim.end()
+	if err := invalid(k.kind, obj.GetName(), validate(kind, obj, nil)); err != nil {
+		return nil, done, err
+	}
+	if opts.Check != nil {
+		if err := opts.Check(obj, nil); err != nil {
+			return nil, done, err
+		}
+	}
+	if opts.DryRun {
+		return newEntry(obj, key, 0), done, nil
+	}
+	put, err := r.put(ctx, k, key, obj)
+	if err != nil {
+		return nil, done, err
+	}
+	res, err := r.cfg.Store.Txn(ctx, raftstore.Txn{
+		If:   append(namespace, raftstore.Compare{Key: put.Key, Target: raftstore.ModRevision}),
+		Then: []raftstore.Op{put},
+		Else: []raftstore.Op{{Type: raftstore.OpGet, Key: put.Key}},
+		Term: opts.Term,
+	})
+	if err != nil {
+		claim.keepIf(ambiguous(err))
+		return nil, done, storeError("create "+kind.Resource, err)
+	}
+	claim.keepIf(true) // until the cache has it
+	if err := r.WaitFor(ctx, res.Revision); err != nil {
+		return nil, done, err
+	}
+	claim.keepIf(false)
+	switch {
+	case res.Succeeded:
+		return k.cache.written(key, obj, res.Revision), done, nil
+	case len(res.Results) > 0 && len(res.Results[0].KVs) > 0:
+		return nil, taken, nil
+	}
+	return nil, raced, nil
+}

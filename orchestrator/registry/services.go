@@ -1,0 +1,179 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/pintle/pintle/orchestrator/api"
+)
+
+// adoptAllocated gives an updated Service what was allocated to it and the client left out, and takes
+// away what its new type has no use for and the client left in unchanged.
+func adoptAllocated(obj, old api.Object) {
+	s, ok := obj.(*corev1.Service)
+	if !ok {
+		return
+	}
+	was := old.(*corev1.Service)
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		if was.Spec.Type != corev1.ServiceTypeExternalName && s.Spec.ClusterIP == was.Spec.ClusterIP {
+			s.Spec.ClusterIP, s.Spec.ClusterIPs, s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = "", nil, nil, nil
+		}
+	} else if s.Spec.ClusterIP == "" && was.Spec.Type != corev1.ServiceTypeExternalName {
+		s.Spec.ClusterIP, s.Spec.ClusterIPs = was.Spec.ClusterIP, was.Spec.ClusterIPs
+	}
+	named := map[int32]bool{}
+	for _, p := range s.Spec.Ports {
+		named[p.NodePort] = true
+	}
+	for n := range s.Spec.Ports {
+		p := &s.Spec.Ports[n]
+		kept := oldNodePort(was, p)
+		switch {
+		case wantsNodePorts(s) && p.NodePort == 0 && !named[kept]:
+			p.NodePort, named[kept] = kept, true
+		case !hasNodePorts(s.Spec.Type) && hasNodePorts(was.Spec.Type) && p.NodePort == kept:
+			p.NodePort = 0
+		}
+	}
+}
+
+func oldNodePort(old *corev1.Service, p *corev1.ServicePort) int32 {
+	for _, o := range old.Spec.Ports {
+		if o.Port == p.Port && o.Protocol == p.Protocol {
+			return o.NodePort
+		}
+	}
+	return 0
+}
+
+func hasNodePorts(t corev1.ServiceType) bool {
+	return t == corev1.ServiceTypeNodePort || t == corev1.ServiceTypeLoadBalancer
+}
+
+func wantsNodePorts(s *corev1.Service) bool {
+	return s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer &&
+		(s.Spec.AllocateLoadBalancerNodePorts == nil || *s.Spec.AllocateLoadBalancerNodePorts)
+}
+
+// claim fills in what a Service needs and does not have, and keeps it from others until end. Nil for
+// every other kind.
+func (a *allocator) claim(k *kindRef, obj, old api.Object, now time.Time) (*claim, error) {
+	s, ok := obj.(*corev1.Service)
+	if !ok {
+		return nil, nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.expireLocked(now)
+	c := &claim{a: a, owner: entryKey(s.Namespace, s.Name), now: now}
+	a.claims[c] = struct{}{}
+	err := a.claimIPLocked(c, s)
+	if err == nil {
+		err = a.claimPortsLocked(c, s)
+	}
+	if err != nil {
+		delete(a.claims, c)
+	}
+	var problem *field.Error
+	switch {
+	case errors.As(err, &problem):
+		return nil, invalid(k.kind, s.Name, field.ErrorList{problem})
+	case err != nil:
+		return nil, apierrors.NewInternalError(err)
+	}
+	return c, nil
+}
+
+func (a *allocator) claimIPLocked(c *claim, s *corev1.Service) error {
+	at := field.NewPath("spec", "clusterIPs")
+	if s.Spec.Type == corev1.ServiceTypeExternalName {
+		return nil
+	}
+	if s.Spec.ClusterIP == "" && len(s.Spec.ClusterIPs) > 0 {
+		s.Spec.ClusterIP = s.Spec.ClusterIPs[0]
+	}
+	switch s.Spec.ClusterIP {
+	case corev1.ClusterIPNone:
+	case "":
+		ip, ok := a.freeIPLocked(c.owner)
+		if !ok {
+			return errors.New("failed to allocate a serviceIP: range is full")
+		}
+		s.Spec.ClusterIP = ip.String()
+		c.ips = append(c.ips, ip)
+	default:
+		ip, err := netip.ParseAddr(s.Spec.ClusterIP)
+		if err != nil {
+			return nil // validation says what is wrong with it
+		}
+		owner := a.ownerOfIPLocked(ip)
+		if !a.usable(ip) && owner != c.owner {
+			return field.Invalid(at, []string{s.Spec.ClusterIP}, fmt.Sprintf(
+				"failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, ip, a.prefix))
+		}
+		if owner != "" && owner != c.owner {
+			return field.Invalid(at, []string{s.Spec.ClusterIP}, fmt.Sprintf("failed to allocate IP %s: provided IP is already allocated", ip))
+		}
+		c.ips = append(c.ips, ip)
+	}
+	if len(s.Spec.ClusterIPs) == 0 {
+		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
+	}
+	if len(s.Spec.IPFamilies) == 0 {
+		s.Spec.IPFamilies = []corev1.IPFamily{corev1.IPv4Protocol}
+	}
+	if s.Spec.IPFamilyPolicy == nil {
+		single := corev1.IPFamilyPolicySingleStack
+		s.Spec.IPFamilyPolicy = &single
+	}
+	if len(s.Spec.ClusterIPs) != 1 || s.Spec.ClusterIPs[0] != s.Spec.ClusterIP {
+		return field.Invalid(at, s.Spec.ClusterIPs, "must hold what `clusterIP` says, and nothing else: this cluster is not configured for dual-stack services")
+	}
+	return nil
+}
+
+func (a *allocator) claimPortsLocked(c *claim, s *corev1.Service) error {
+	if !hasNodePorts(s.Spec.Type) {
+		return nil // validation refuses what is left
+	}
+	type use struct {
+		port     int32
+		protocol corev1.Protocol
+	}
+	mine := map[use]bool{}
+	for n, p := range s.Spec.Ports {
+		if p.NodePort == 0 {
+			continue
+		}
+		at := field.NewPath("spec", "ports").Index(n).Child("nodePort")
+		if p.NodePort < firstNodePort || p.NodePort > lastNodePort {
+			return field.Invalid(at, p.NodePort, fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %d-%d", firstNodePort, lastNodePort))
+		}
+		// One Service may have a port in two protocols.
+		if owner := a.ownerOfPortLocked(p.NodePort); owner != "" && owner != c.owner || mine[use{p.NodePort, p.Protocol}] {
+			return field.Invalid(at, p.NodePort, "provided port is already allocated")
+		}
+		mine[use{p.NodePort, p.Protocol}] = true
+		c.ports = append(c.ports, p.NodePort)
+	}
+	for n := range s.Spec.Ports {
+		p := &s.Spec.Ports[n]
+		if p.NodePort != 0 || !wantsNodePorts(s) {
+			continue
+		}
+		port, ok := a.freePortLocked()
+		if !ok {
+			return errors.New("failed to allocate a nodePort: range is full")
+		}
+		p.NodePort = port
+		c.ports = append(c.ports, port)
+	}
+	return nil
+}
