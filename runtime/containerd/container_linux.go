@@ -285,6 +285,9 @@ func (e *Engine) endTask(ctx context.Context, c *client.Client, x *ctr) error {
 		}
 		time.Sleep(10 * time.Millisecond) // killed, not yet dead
 	}
+	if err == nil && x.StartedAt.IsZero() { // its start was cut off or failed
+		err = e.endOrphan(ctx, t, x)
+	}
 	e.mu.Lock()
 	p := x.pump
 	x.pump = nil

@@ -172,6 +172,12 @@ func (e *Engine) open(ctx context.Context) (unlock func(), err error) {
 			unlock()
 		}
 	}()
+	for _, d := range []string{"sandboxes", "containers"} { // records of a process that was killed while it wrote
+		torn, _ := filepath.Glob(filepath.Join(e.cfg.DataDir, d, "*.tmp"))
+		for _, f := range torn {
+			os.Remove(f) //nolint:errcheck // the next start tries again
+		}
+	}
 	if err := os.MkdirAll(filepath.Join(e.names.run, "sandboxes"), 0o711); err != nil {
 		return nil, fmt.Errorf("create run folder: %w", err)
 	}
