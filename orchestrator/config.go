@@ -1,0 +1,91 @@
+package orchestrator
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/utils/clock"
+
+	"github.com/pintle/pintle/orchestrator/registry"
+	"github.com/pintle/pintle/orchestrator/scheduler"
+)
+
+// Config is what an Orchestrator needs. The zero value is a cluster in memory that is reached by
+// RESTConfig alone.
+type Config struct {
+	Name    string // cluster name, a DNS label; "" means "pintle"
+	DataDir string // all state lives here; "" keeps everything in memory
+
+	// Listener, or else Address ("host:port"), is the one TLS port. With neither, nothing listens and
+	// only this process reaches the API.
+	Listener net.Listener
+	Address  string
+	// Advertise is where pods reach the API: the endpoint of the Service default/kubernetes. Zero means
+	// the listener's own address.
+	Advertise netip.AddrPort
+	// ServerNames are further DNS names and IP addresses for the server's certificate. localhost,
+	// the listener's and the advertised address and the Service's names are always in it.
+	ServerNames []string
+
+	// ServiceCIDR is where cluster IPs come from; zero means 10.96.0.0/16.
+	ServiceCIDR netip.Prefix
+
+	// DialNode connects to the agent of a node, for logs, exec, attach and port-forward. Nil: those are refused.
+	DialNode func(ctx context.Context, node string) (net.Conn, error)
+
+	Admission registry.Admitter // nil: none
+	Policy    scheduler.Policy  // nil: none
+
+	Logger *slog.Logger                        // nil discards
+	Clock  clock.WithTickerAndDelayedExecution // nil: the machine's
+}
+
+// defaultServiceCIDR is the range that kubeadm uses.
+var defaultServiceCIDR = netip.MustParsePrefix("10.96.0.0/16")
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Name == "" {
+		c.Name = "pintle"
+	}
+	if problems := validation.IsDNS1123Label(c.Name); len(problems) > 0 {
+		return c, fmt.Errorf("orchestrator: Config.Name %q: %s", c.Name, problems[0])
+	}
+	if c.Listener != nil && c.Address != "" {
+		return c, fmt.Errorf("orchestrator: Config.Listener and Config.Address are both set: give one")
+	}
+	if !c.ServiceCIDR.IsValid() {
+		c.ServiceCIDR = defaultServiceCIDR
+	}
+	if !c.ServiceCIDR.Addr().Is4() || c.ServiceCIDR.Bits() > 24 {
+		return c, fmt.Errorf("orchestrator: Config.ServiceCIDR %s: give an IPv4 range of /24 or larger", c.ServiceCIDR)
+	}
+	c.ServiceCIDR = c.ServiceCIDR.Masked()
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	return c, nil
+}
+
+// nthAddress is the address n above the start of the range: 1 is the Service default/kubernetes.
+func nthAddress(prefix netip.Prefix, n int) netip.Addr {
+	addr := prefix.Addr()
+	for range n {
+		addr = addr.Next()
+	}
+	return addr
+}
+
+// KubernetesServiceIP is the cluster IP of the Service default/kubernetes: the range's first.
+func KubernetesServiceIP(serviceCIDR netip.Prefix) netip.Addr {
+	return nthAddress(serviceCIDR.Masked(), 1)
+}
+
+// DNSServiceIP is the cluster IP that is kept for the cluster's DNS: the range's tenth.
+func DNSServiceIP(serviceCIDR netip.Prefix) netip.Addr { return nthAddress(serviceCIDR.Masked(), 10) }
