@@ -36,29 +36,37 @@ type shell struct {
 }
 
 // fromSet enqueues the set's deployment, or, for an orphan, those that may adopt it.
-func (c *shell) fromSet(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
-	reconcile.EnqueueController("Deployment")(ctx, e, enqueue)
+func (c *shell) fromSet(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
+	_ = reconcile.EnqueueController("Deployment")(ctx, e, enqueue)
 	if metav1.GetControllerOfNoCopy(e.Object) != nil {
-		return
+		return nil
 	}
-	ds, _ := c.env.Client.List(ctx, reconcile.Deployments(), e.Object.GetNamespace(), nil)
+	ds, err := c.env.Client.List(ctx, reconcile.Deployments(), e.Object.GetNamespace(), nil)
+	if err != nil {
+		return fmt.Errorf("list deployments: %w", err)
+	}
 	for _, d := range ds {
 		enqueue(reconcile.KeyOf(d))
 	}
+	return nil
 }
 
-func (c *shell) fromPod(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
+func (c *shell) fromPod(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
 	ref := metav1.GetControllerOfNoCopy(e.Object)
 	if ref == nil || ref.Kind != "ReplicaSet" {
-		return
+		return nil
 	}
 	rs, err := c.env.Client.Get(ctx, reconcile.ReplicaSets(), e.Object.GetNamespace(), ref.Name)
+	if apierrors.IsNotFound(err) {
+		return nil // a set that is gone has told by its own event
+	}
 	if err != nil {
-		return // a set that is gone has told by its own event
+		return fmt.Errorf("get replica set of pod: %w", err)
 	}
 	if owner := metav1.GetControllerOfNoCopy(rs); owner != nil && owner.Kind == "Deployment" {
 		enqueue(reconcile.Key{Namespace: rs.GetNamespace(), Name: owner.Name})
 	}
+	return nil
 }
 
 func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, error) {

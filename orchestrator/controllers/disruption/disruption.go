@@ -91,11 +91,15 @@ type shell struct{ env reconcile.Env }
 // New makes the controller.
 func New(env reconcile.Env) *reconcile.Controller {
 	c := &shell{env.WithDefaults()}
-	all := func(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
-		pdbs, _ := c.env.Client.List(ctx, reconcile.PodDisruptionBudgets(), e.Object.GetNamespace(), nil)
+	all := func(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
+		pdbs, err := c.env.Client.List(ctx, reconcile.PodDisruptionBudgets(), e.Object.GetNamespace(), nil)
+		if err != nil {
+			return fmt.Errorf("list budgets: %w", err)
+		}
 		for _, p := range pdbs {
 			enqueue(reconcile.KeyOf(p))
 		}
+		return nil
 	}
 	return &reconcile.Controller{Name: "disruption-controller", Workers: 1, Reconcile: c.reconcile, Watches: []reconcile.Watch{
 		{Resource: reconcile.PodDisruptionBudgets()}, {Resource: reconcile.Pods(), Map: all},

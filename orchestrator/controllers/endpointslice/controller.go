@@ -35,16 +35,20 @@ func New(env reconcile.Env, workers int) *reconcile.Controller {
 
 type shell struct{ env reconcile.Env }
 
-func fromSlice(_ context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
+func fromSlice(_ context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
 	for _, o := range []api.Object{e.Object, e.Old} {
 		if o != nil && o.GetLabels()[discoveryv1.LabelManagedBy] == managedBy {
 			enqueue(reconcile.Key{Namespace: o.GetNamespace(), Name: o.GetLabels()[discoveryv1.LabelServiceName]})
 		}
 	}
+	return nil
 }
 
-func (c *shell) fromPod(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
-	svcs, _ := reconcile.List[*corev1.Service](ctx, c.env.Client, reconcile.Services(), e.Object.GetNamespace(), nil)
+func (c *shell) fromPod(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
+	svcs, err := reconcile.List[*corev1.Service](ctx, c.env.Client, reconcile.Services(), e.Object.GetNamespace(), nil)
+	if err != nil {
+		return err
+	}
 	for _, s := range svcs {
 		if len(s.Spec.Selector) == 0 {
 			continue
@@ -54,10 +58,11 @@ func (c *shell) fromPod(ctx context.Context, e reconcile.Event, enqueue func(rec
 			enqueue(reconcile.KeyOf(s))
 		}
 	}
+	return nil
 }
 
 // fromNode looks again at every service when a node's zone changes.
-func (c *shell) fromNode(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
+func (c *shell) fromNode(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
 	zone := func(o api.Object) string {
 		if o == nil {
 			return ""
@@ -65,12 +70,16 @@ func (c *shell) fromNode(ctx context.Context, e reconcile.Event, enqueue func(re
 		return o.GetLabels()[corev1.LabelTopologyZone]
 	}
 	if zone(e.Object) == zone(e.Old) {
-		return
+		return nil
 	}
-	svcs, _ := c.env.Client.List(ctx, reconcile.Services(), "", nil)
+	svcs, err := c.env.Client.List(ctx, reconcile.Services(), "", nil)
+	if err != nil {
+		return fmt.Errorf("list services: %w", err)
+	}
 	for _, s := range svcs {
 		enqueue(reconcile.KeyOf(s))
 	}
+	return nil
 }
 
 func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, error) {

@@ -38,17 +38,20 @@ func New(env reconcile.Env, resources []Resource) *reconcile.Controller {
 	return ctl
 }
 
-func (c *shell) mapper(r Resource) func(context.Context, reconcile.Event, func(reconcile.Key)) {
-	return func(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
+func (c *shell) mapper(r Resource) func(context.Context, reconcile.Event, func(reconcile.Key)) error {
+	return func(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
 		o := e.Object
 		if e.Type != "DELETED" {
 			if len(o.GetOwnerReferences()) > 0 || len(o.GetFinalizers()) > 0 {
 				enqueue(reconcile.Key{Resource: r.GVR, Namespace: o.GetNamespace(), Name: o.GetName()})
 			}
-			return
+			return nil
 		}
 		for _, d := range c.resources { // what it owned
-			objs, _ := c.env.Client.Owned(ctx, d.GVR, o.GetUID())
+			objs, err := c.env.Client.Owned(ctx, d.GVR, o.GetUID())
+			if err != nil {
+				return fmt.Errorf("list dependents: %w", err)
+			}
 			for _, x := range objs {
 				enqueue(reconcile.Key{Resource: d.GVR, Namespace: x.GetNamespace(), Name: x.GetName()})
 			}
@@ -62,6 +65,7 @@ func (c *shell) mapper(r Resource) func(context.Context, reconcile.Event, func(r
 				enqueue(k)
 			}
 		}
+		return nil
 	}
 }
 

@@ -36,11 +36,12 @@ func New(env reconcile.Env, cfg Config) *reconcile.Controller {
 		cfg.Port = 443
 	}
 	c := &shell{env.WithDefaults(), cfg}
-	one := func(_ context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
+	one := func(_ context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
 		o := e.Object
 		if o.GetNamespace() == "default" && o.GetName() == "kubernetes" || o.GetNamespace() == "" && o.GetName() == "default" {
 			enqueue(reconcile.Key{Name: "kubernetes"})
 		}
+		return nil
 	}
 	return &reconcile.Controller{Name: "kubernetes-service", Workers: 1, Reconcile: c.reconcile, Start: []reconcile.Key{{Name: "kubernetes"}},
 		Watches: []reconcile.Watch{{Resource: reconcile.Services(), Map: one}, {Resource: reconcile.EndpointSlices(), Map: one},

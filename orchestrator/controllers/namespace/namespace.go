@@ -3,6 +3,7 @@ package namespace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -37,6 +38,7 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 		return 0, err
 	}
 	left := 0
+	var errs []error
 	for _, gvr := range c.resources {
 		objs, err := cl.List(ctx, gvr, ns.Name, nil)
 		if err != nil {
@@ -49,9 +51,12 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 			}
 			background := metav1.DeletePropagationBackground
 			if err := cl.Delete(ctx, gvr, ns.Name, o.GetName(), metav1.DeleteOptions{PropagationPolicy: &background}); err != nil && !apierrors.IsNotFound(err) {
-				return 0, fmt.Errorf("delete %s %s: %w", gvr.Resource, o.GetName(), err)
+				errs = append(errs, fmt.Errorf("delete %s %s: %w", gvr.Resource, o.GetName(), err)) // one that stays holds up no other
 			}
 		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return 0, err
 	}
 	if left > 0 {
 		return again, nil // only a pass that finds nothing lets go

@@ -51,10 +51,11 @@ func New(env reconcile.Env, events *reconcile.Recorder, grace time.Duration) *re
 	c := &shell{env: env.WithDefaults(), events: events, grace: grace, beats: map[string]beat{}}
 	return &reconcile.Controller{Name: Name, Workers: 2, Reconcile: c.reconcile, Watches: []reconcile.Watch{
 		{Resource: reconcile.Nodes()},
-		{Resource: reconcile.Leases(), Map: func(_ context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
+		{Resource: reconcile.Leases(), Map: func(_ context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
 			if e.Object.GetNamespace() == leaseNamespace {
 				enqueue(reconcile.Key{Name: e.Object.GetName()})
 			}
+			return nil
 		}},
 	}}
 }

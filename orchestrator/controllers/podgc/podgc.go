@@ -96,6 +96,7 @@ func (c *shell) reconcile(ctx context.Context, _ reconcile.Key) (time.Duration, 
 		m := p.DeepCopy()
 		if !reconcile.PodTerminal(p) {
 			m.Status.Phase = corev1.PodFailed
+			m.Status.Conditions = slices.DeleteFunc(m.Status.Conditions, func(x corev1.PodCondition) bool { return x.Type == corev1.DisruptionTarget })
 			m.Status.Conditions = append(m.Status.Conditions, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 				Reason: "DeletionByPodGC", Message: "PodGC: node no longer exists", LastTransitionTime: metav1.NewTime(now)})
 			if _, err := cl.Update(ctx, reconcile.Pods(), "status", m); err != nil && !apierrors.IsNotFound(err) {

@@ -30,8 +30,9 @@ type Event struct {
 type Watch struct {
 	Resource schema.GroupVersionResource
 	// Map calls enqueue for every key that the change concerns. It must be quick: it runs on the
-	// watch's goroutine. Nil enqueues the object itself.
-	Map func(ctx context.Context, e Event, enqueue func(Key))
+	// watch's goroutine. Nil enqueues the object itself. After an error the watch is opened again
+	// and the change delivered again, so a read that fails loses nothing.
+	Map func(ctx context.Context, e Event, enqueue func(Key)) error
 }
 
 // Controller is one level-based control loop. Reconcile gets a key and nothing else: it reads the
@@ -149,13 +150,16 @@ func (c *Controller) once(ctx context.Context, k Key, log *slog.Logger) (after t
 func (c *Controller) follow(ctx context.Context, env Env, log *slog.Logger, q *queue, w Watch, synced func()) {
 	known := map[types.NamespacedName]api.Object{}
 	for failures := 0; ctx.Err() == nil; failures++ {
-		began := env.Clock.Now()
-		err := c.followOnce(ctx, env, log, q, w, known, synced)
+		began, opened := env.Clock.Now(), false
+		err := c.followOnce(ctx, env, log, q, w, known, func() { opened = true; synced() })
 		if ctx.Err() != nil {
 			return
 		}
-		if env.Clock.Since(began) > time.Minute {
+		switch {
+		case env.Clock.Since(began) > time.Minute:
 			failures = 0
+		case opened: // a watch that works but ends often mustn't leave us blind for long
+			failures = min(failures, 4)
 		}
 		log.Debug("watch ended, opening it again", "resource", w.Resource.Resource, "error", err)
 		t := env.Clock.NewTimer(backoff(failures))
@@ -180,12 +184,12 @@ func (c *Controller) followOnce(ctx context.Context, env Env, log *slog.Logger, 
 			err = fmt.Errorf("watch %s: panic: %v", w.Resource.Resource, p)
 		}
 	}()
-	deliver := func(e Event) {
+	deliver := func(e Event) error {
 		if w.Map == nil {
 			q.add(KeyOf(e.Object))
-			return
+			return nil
 		}
-		w.Map(ctx, e, q.add)
+		return w.Map(ctx, e, q.add)
 	}
 	// Until the bookmark everything is the present state: what was known and isn't in it has been
 	// deleted while nobody watched.
@@ -206,8 +210,10 @@ func (c *Controller) followOnce(ctx context.Context, env Env, log *slog.Logger, 
 			if seen != nil {
 				for n, o := range known {
 					if _, ok := seen[n]; !ok {
+						if err := deliver(Event{Type: watch.Deleted, Object: o, Old: o}); err != nil {
+							return err // still known: delivered again after the next bookmark
+						}
 						delete(known, n)
-						deliver(Event{Type: watch.Deleted, Object: o, Old: o})
 					}
 				}
 				seen = nil
@@ -223,25 +229,36 @@ func (c *Controller) followOnce(ctx context.Context, env Env, log *slog.Logger, 
 		}
 		n := types.NamespacedName{Namespace: o.GetNamespace(), Name: o.GetName()}
 		old := known[n]
+		if err := change(e.Type, o, old, deliver); err != nil {
+			return err // known as it was: the next watch finds the difference again
+		}
 		if e.Type == watch.Deleted {
 			delete(known, n)
-			deliver(Event{Type: watch.Deleted, Object: o, Old: old})
 			continue
 		}
 		known[n] = o
 		if seen != nil {
 			seen[n] = struct{}{}
 		}
-		switch {
-		case old == nil:
-			deliver(Event{Type: watch.Added, Object: o})
-		case old.GetUID() != o.GetUID(): // deleted and made again while nobody watched
-			deliver(Event{Type: watch.Deleted, Object: old, Old: old})
-			deliver(Event{Type: watch.Added, Object: o})
-		case old.GetResourceVersion() != o.GetResourceVersion() || o.GetResourceVersion() == "":
-			deliver(Event{Type: watch.Modified, Object: o, Old: old})
-		}
 	}
+}
+
+// change delivers what differs between old, the last known state, and o.
+func change(t watch.EventType, o, old api.Object, deliver func(Event) error) error {
+	switch {
+	case t == watch.Deleted:
+		return deliver(Event{Type: watch.Deleted, Object: o, Old: old})
+	case old == nil:
+		return deliver(Event{Type: watch.Added, Object: o})
+	case old.GetUID() != o.GetUID(): // deleted and made again while nobody watched
+		if err := deliver(Event{Type: watch.Deleted, Object: old, Old: old}); err != nil {
+			return err
+		}
+		return deliver(Event{Type: watch.Added, Object: o})
+	case old.GetResourceVersion() != o.GetResourceVersion() || o.GetResourceVersion() == "":
+		return deliver(Event{Type: watch.Modified, Object: o, Old: old})
+	}
+	return nil
 }
 
 // KeyOf is the key of an object by its namespace and name.

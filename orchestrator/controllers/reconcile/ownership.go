@@ -107,8 +107,8 @@ func As[T api.Object](objs []api.Object) []T {
 
 // EnqueueController returns a Map that enqueues the controlling owner of the given kind, now and
 // before the change.
-func EnqueueController(kind string) func(context.Context, Event, func(Key)) {
-	return func(_ context.Context, e Event, enqueue func(Key)) {
+func EnqueueController(kind string) func(context.Context, Event, func(Key)) error {
+	return func(_ context.Context, e Event, enqueue func(Key)) error {
 		for _, o := range []api.Object{e.Object, e.Old} {
 			if o == nil {
 				continue
@@ -117,5 +117,6 @@ func EnqueueController(kind string) func(context.Context, Event, func(Key)) {
 				enqueue(Key{Namespace: o.GetNamespace(), Name: ref.Name})
 			}
 		}
+		return nil
 	}
 }

@@ -37,17 +37,21 @@ type shell struct {
 	events *reconcile.Recorder
 }
 
-func (c *shell) fromPod(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
-	reconcile.EnqueueController("ReplicaSet")(ctx, e, enqueue)
+func (c *shell) fromPod(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
+	_ = reconcile.EnqueueController("ReplicaSet")(ctx, e, enqueue)
 	if metav1.GetControllerOfNoCopy(e.Object) != nil {
-		return
+		return nil
 	}
-	sets, _ := reconcile.List[*appsv1.ReplicaSet](ctx, c.env.Client, reconcile.ReplicaSets(), e.Object.GetNamespace(), nil)
+	sets, err := reconcile.List[*appsv1.ReplicaSet](ctx, c.env.Client, reconcile.ReplicaSets(), e.Object.GetNamespace(), nil)
+	if err != nil {
+		return err
+	}
 	for _, rs := range sets {
 		if sel, err := metav1.LabelSelectorAsSelector(rs.Spec.Selector); err == nil && !sel.Empty() && sel.Matches(labels.Set(e.Object.GetLabels())) {
 			enqueue(reconcile.KeyOf(rs))
 		}
 	}
+	return nil
 }
 
 func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, error) {

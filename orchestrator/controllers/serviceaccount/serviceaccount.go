@@ -27,11 +27,12 @@ type shell struct {
 // Secrets stay as they are.
 func New(env reconcile.Env, ca []byte, token TokenFunc) []*reconcile.Controller {
 	c := &shell{env.WithDefaults(), ca, token}
-	byNamespace := func(name string) func(context.Context, reconcile.Event, func(reconcile.Key)) {
-		return func(_ context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
+	byNamespace := func(name string) func(context.Context, reconcile.Event, func(reconcile.Key)) error {
+		return func(_ context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
 			if e.Object.GetName() == name {
 				enqueue(reconcile.Key{Name: e.Object.GetNamespace()})
 			}
+			return nil
 		}
 	}
 	out := []*reconcile.Controller{{Name: "serviceaccount-controller", Workers: 2, Reconcile: c.namespace, Watches: []reconcile.Watch{
@@ -42,13 +43,17 @@ func New(env reconcile.Env, ca []byte, token TokenFunc) []*reconcile.Controller 
 	if token != nil {
 		out = append(out, &reconcile.Controller{Name: "token-controller", Workers: 1, Reconcile: c.secret, Watches: []reconcile.Watch{
 			{Resource: reconcile.Secrets()},
-			{Resource: reconcile.ServiceAccounts(), Map: func(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
-				secrets, _ := reconcile.List[*corev1.Secret](ctx, c.env.Client, reconcile.Secrets(), e.Object.GetNamespace(), nil)
+			{Resource: reconcile.ServiceAccounts(), Map: func(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
+				secrets, err := reconcile.List[*corev1.Secret](ctx, c.env.Client, reconcile.Secrets(), e.Object.GetNamespace(), nil)
+				if err != nil {
+					return err
+				}
 				for _, s := range secrets {
 					if s.Annotations[corev1.ServiceAccountNameKey] == e.Object.GetName() {
 						enqueue(reconcile.KeyOf(s))
 					}
 				}
+				return nil
 			}},
 		}})
 	}

@@ -5,6 +5,7 @@ package tainteviction
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -70,17 +71,21 @@ func New(env reconcile.Env, events *reconcile.Recorder) *reconcile.Controller {
 	c := &shell{env.WithDefaults(), events}
 	return &reconcile.Controller{Name: Name, Workers: 2, Reconcile: c.reconcile, Watches: []reconcile.Watch{
 		{Resource: reconcile.Pods()},
-		{Resource: reconcile.Nodes(), Map: func(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) {
+		{Resource: reconcile.Nodes(), Map: func(ctx context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
 			n, ok := e.Object.(*corev1.Node)
 			if !ok || len(n.Spec.Taints) == 0 {
-				return
+				return nil
 			}
-			pods, _ := reconcile.List[*corev1.Pod](ctx, c.env.Client, reconcile.Pods(), "", nil)
+			pods, err := reconcile.List[*corev1.Pod](ctx, c.env.Client, reconcile.Pods(), "", nil)
+			if err != nil {
+				return err
+			}
 			for _, p := range pods {
 				if p.Spec.NodeName == n.Name {
 					enqueue(reconcile.KeyOf(p))
 				}
 			}
+			return nil
 		}},
 	}}
 }
@@ -101,6 +106,8 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 		return in, nil
 	}
 	m := p.DeepCopy()
+	// Set, not added: an earlier attempt may have got this far.
+	m.Status.Conditions = slices.DeleteFunc(m.Status.Conditions, func(x corev1.PodCondition) bool { return x.Type == corev1.DisruptionTarget })
 	m.Status.Conditions = append(m.Status.Conditions, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 		Reason: "DeletionByTaintManager", Message: "Taint manager: deleting due to NoExecute taint", LastTransitionTime: metav1.NewTime(now)})
 	if _, err := cl.Update(ctx, reconcile.Pods(), "status", m); err != nil && !apierrors.IsNotFound(err) {

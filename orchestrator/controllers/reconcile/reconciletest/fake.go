@@ -29,19 +29,14 @@ import (
 
 // Faults are probabilities between 0 and 1 of what goes wrong in calls of Fake.Faulty's clients.
 type Faults struct {
-	Conflict float64 // an Update is answered with a Conflict
-	Error    float64 // a call is answered with an InternalError before it does anything
-	Lost     float64 // a write happens and its answer is lost: the caller sees a Timeout
-	Stale    float64 // a read misses the last write of somebody else (one's own are always seen)
-	Slow     float64 // a call sleeps for Delay first
+	Conflict float64       // an Update is answered with a Conflict
+	Error    float64       // a call is answered with an InternalError before it does anything
+	Lost     float64       // a write happens and its answer is lost: the caller sees a Timeout
+	Stale    float64       // a write of somebody else is seen late, by reads and watches alike (one's own are always seen)
+	StaleFor time.Duration // how late; 0 is 5 ms
+	Slow     float64       // a call sleeps for Delay first
 	Delay    time.Duration
 	Closed   float64 // a watch is closed after an event
-}
-
-type entry struct {
-	obj  api.Object
-	prev api.Object // before the last write, if that was somebody else's
-	mine bool       // the last write came from a faulty client
 }
 
 type key struct {
@@ -71,7 +66,8 @@ type Fake struct {
 
 	mu       sync.Mutex
 	rev      int64
-	objs     map[key]*entry
+	objs     map[key]api.Object
+	views    []*view
 	watchers map[*watcher]struct{}
 	writes   int
 	creates  map[string]int // by resource
@@ -86,7 +82,7 @@ func New(now func() time.Time) *Fake {
 	if now == nil {
 		now = time.Now
 	}
-	return &Fake{now: now, objs: map[key]*entry{}, watchers: map[*watcher]struct{}{}, creates: map[string]int{}}
+	return &Fake{now: now, objs: map[key]api.Object{}, watchers: map[*watcher]struct{}{}, creates: map[string]int{}}
 }
 
 // OnWrite has f called before every write; its error is the answer. verb is create, update,
@@ -113,7 +109,14 @@ func (f *Fake) Creates(resource string) int {
 
 // Faulty returns a client of the same state on which faults happen, by a random source of seed.
 func (f *Fake) Faulty(faults Faults, seed uint64) reconcile.Client {
-	return &view{fake: f, faults: faults, rng: rand.New(rand.NewPCG(seed, 1))}
+	if faults.StaleFor <= 0 {
+		faults.StaleFor = 5 * time.Millisecond
+	}
+	v := &view{fake: f, faults: faults, rng: rand.New(rand.NewPCG(seed, 1)), late: map[key]api.Object{}}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.views = append(f.views, v)
+	return v
 }
 
 func resource(gvr schema.GroupVersionResource) schema.GroupResource { return gvr.GroupResource() }
@@ -122,40 +125,29 @@ func (f *Fake) Get(ctx context.Context, gvr schema.GroupVersionResource, namespa
 	return f.get(gvr, namespace, name, nil)
 }
 
-func (f *Fake) get(gvr schema.GroupVersionResource, namespace, name string, stale func() bool) (api.Object, error) {
+func (f *Fake) get(gvr schema.GroupVersionResource, namespace, name string, v *view) (api.Object, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	e := f.objs[key{gvr, namespace, name}]
-	if e == nil {
-		return nil, apierrors.NewNotFound(resource(gvr), name)
-	}
-	o := e.see(stale)
+	o := v.seesLocked(f, key{gvr, namespace, name})
 	if o == nil {
 		return nil, apierrors.NewNotFound(resource(gvr), name)
 	}
 	return o, nil
 }
 
-func (e *entry) see(stale func() bool) api.Object {
-	if stale != nil && !e.mine && stale() {
-		return e.prev
-	}
-	return e.obj
-}
-
 func (f *Fake) List(ctx context.Context, gvr schema.GroupVersionResource, namespace string, sel labels.Selector) ([]api.Object, error) {
 	return f.list(gvr, namespace, sel, nil)
 }
 
-func (f *Fake) list(gvr schema.GroupVersionResource, namespace string, sel labels.Selector, stale func() bool) ([]api.Object, error) {
+func (f *Fake) list(gvr schema.GroupVersionResource, namespace string, sel labels.Selector, v *view) ([]api.Object, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var out []api.Object
-	for k, e := range f.objs {
+	for _, k := range v.keysLocked(f) {
 		if k.gvr != gvr || namespace != "" && k.namespace != namespace {
 			continue
 		}
-		if o := e.see(stale); o != nil && (sel == nil || sel.Matches(labels.Set(o.GetLabels()))) {
+		if o := v.seesLocked(f, k); o != nil && (sel == nil || sel.Matches(labels.Set(o.GetLabels()))) {
 			out = append(out, o)
 		}
 	}
@@ -166,7 +158,11 @@ func (f *Fake) list(gvr schema.GroupVersionResource, namespace string, sel label
 }
 
 func (f *Fake) Owned(ctx context.Context, gvr schema.GroupVersionResource, owner types.UID) ([]api.Object, error) {
-	objs, err := f.List(ctx, gvr, "", nil)
+	return f.owned(gvr, owner, nil)
+}
+
+func (f *Fake) owned(gvr schema.GroupVersionResource, owner types.UID, v *view) ([]api.Object, error) {
+	objs, err := f.list(gvr, "", nil, v)
 	return slices.DeleteFunc(objs, func(o api.Object) bool {
 		return !slices.ContainsFunc(o.GetOwnerReferences(), func(r metav1.OwnerReference) bool { return r.UID == owner })
 	}), err
@@ -180,9 +176,9 @@ func (f *Fake) watch(ctx context.Context, gvr schema.GroupVersionResource, v *vi
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var present []api.Object
-	for k, e := range f.objs {
-		if k.gvr == gvr {
-			present = append(present, e.obj)
+	for _, k := range v.keysLocked(f) {
+		if o := v.seesLocked(f, k); k.gvr == gvr && o != nil {
+			present = append(present, o)
 		}
 	}
 	w := &watcher{gvr: gvr, fake: f, faulty: v, ch: make(chan watch.Event, len(present)+4096)}
@@ -203,9 +199,49 @@ func (f *Fake) closeLocked(w *watcher) {
 	}
 }
 
-func (f *Fake) notifyLocked(gvr schema.GroupVersionResource, t watch.EventType, o api.Object) {
+// changedLocked tells every watcher of a write by writer, except those of views that see it late.
+func (f *Fake) changedLocked(k key, before api.Object, t watch.EventType, o api.Object, writer *view) {
+	f.notifyLocked(nil, k.gvr, t, o)
+	for _, v := range f.views {
+		if _, waits := v.late[k]; waits && v != writer && t != watch.Deleted {
+			continue // it sees the newest state when its time comes
+		} else if waits {
+			f.catchUpLocked(v, k)
+			continue
+		}
+		if v != writer && t != watch.Deleted && v.roll(v.faults.Stale) {
+			v.late[k] = before
+			time.AfterFunc(v.faults.StaleFor, func() {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				f.catchUpLocked(v, k)
+			})
+			continue
+		}
+		f.notifyLocked(v, k.gvr, t, o)
+	}
+}
+
+// catchUpLocked lets v see the present state of k.
+func (f *Fake) catchUpLocked(v *view, k key) {
+	before, waits := v.late[k]
+	if !waits {
+		return
+	}
+	delete(v.late, k)
+	switch now := f.objs[k]; {
+	case now == nil && before != nil:
+		f.notifyLocked(v, k.gvr, watch.Deleted, before)
+	case now != nil && before == nil:
+		f.notifyLocked(v, k.gvr, watch.Added, now)
+	case now != nil:
+		f.notifyLocked(v, k.gvr, watch.Modified, now)
+	}
+}
+
+func (f *Fake) notifyLocked(v *view, gvr schema.GroupVersionResource, t watch.EventType, o api.Object) {
 	for w := range f.watchers {
-		if w.gvr != gvr {
+		if w.gvr != gvr || w.faulty != v {
 			continue
 		}
 		select {
@@ -220,10 +256,10 @@ func (f *Fake) notifyLocked(gvr schema.GroupVersionResource, t watch.EventType, 
 }
 
 func (f *Fake) Create(ctx context.Context, gvr schema.GroupVersionResource, obj api.Object) (api.Object, error) {
-	return f.create(gvr, obj, false)
+	return f.create(gvr, obj, nil)
 }
 
-func (f *Fake) create(gvr schema.GroupVersionResource, obj api.Object, mine bool) (api.Object, error) {
+func (f *Fake) create(gvr schema.GroupVersionResource, obj api.Object, by *view) (api.Object, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.hook != nil {
@@ -239,6 +275,11 @@ func (f *Fake) create(gvr schema.GroupVersionResource, obj api.Object, mine bool
 		o.SetName(o.GetGenerateName() + "x" + strconv.FormatInt(f.rev+1, 36))
 	}
 	k := key{gvr, o.GetNamespace(), o.GetName()}
+	if ns, ok := f.objs[key{gvr: reconcile.Namespaces(), name: o.GetNamespace()}]; ok && ns.GetDeletionTimestamp() != nil {
+		err := apierrors.NewForbidden(resource(gvr), o.GetName(), fmt.Errorf("namespace %s is being terminated", ns.GetName()))
+		err.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause, Field: "metadata.namespace"}}
+		return nil, err
+	}
 	if f.objs[k] != nil {
 		return nil, apierrors.NewAlreadyExists(resource(gvr), o.GetName())
 	}
@@ -254,30 +295,27 @@ func (f *Fake) create(gvr schema.GroupVersionResource, obj api.Object, mine bool
 		ns.Status.Phase = corev1.NamespaceActive
 	}
 	f.creates[gvr.Resource]++
-	f.storeLocked(k, o, watch.Added, mine)
+	f.storeLocked(k, o, watch.Added, by)
 	return o, nil
 }
 
-func (f *Fake) storeLocked(k key, o api.Object, t watch.EventType, mine bool) {
+func (f *Fake) storeLocked(k key, o api.Object, t watch.EventType, by *view) {
 	f.rev++
 	f.writes++
 	o.SetResourceVersion(strconv.FormatInt(f.rev, 10))
-	var prev api.Object
-	if e := f.objs[k]; e != nil {
-		prev = e.obj
-	}
-	f.objs[k] = &entry{obj: o, prev: prev, mine: mine}
-	f.notifyLocked(k.gvr, t, o)
+	before := f.objs[k]
+	f.objs[k] = o
+	f.changedLocked(k, before, t, o, by)
 }
 
-func (f *Fake) removeLocked(k key) {
+func (f *Fake) removeLocked(k key, by *view) {
 	e := f.objs[k]
 	f.rev++
 	f.writes++
 	delete(f.objs, k)
-	o := e.obj.DeepCopyObject().(api.Object)
+	o := e.DeepCopyObject().(api.Object)
 	o.SetResourceVersion(strconv.FormatInt(f.rev, 10))
-	f.notifyLocked(k.gvr, watch.Deleted, o)
+	f.changedLocked(k, e, watch.Deleted, o, by)
 }
 
 func part(o api.Object, name string) reflect.Value {
@@ -285,10 +323,10 @@ func part(o api.Object, name string) reflect.Value {
 }
 
 func (f *Fake) Update(ctx context.Context, gvr schema.GroupVersionResource, subresource string, obj api.Object) (api.Object, error) {
-	return f.update(gvr, subresource, obj, false)
+	return f.update(gvr, subresource, obj, nil)
 }
 
-func (f *Fake) update(gvr schema.GroupVersionResource, subresource string, obj api.Object, mine bool) (api.Object, error) {
+func (f *Fake) update(gvr schema.GroupVersionResource, subresource string, obj api.Object, by *view) (api.Object, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.hook != nil {
@@ -305,38 +343,38 @@ func (f *Fake) update(gvr schema.GroupVersionResource, subresource string, obj a
 	if e == nil {
 		return nil, apierrors.NewNotFound(resource(gvr), obj.GetName())
 	}
-	if rv := obj.GetResourceVersion(); rv != "" && rv != e.obj.GetResourceVersion() || obj.GetUID() != "" && obj.GetUID() != e.obj.GetUID() {
+	if rv := obj.GetResourceVersion(); rv != "" && rv != e.GetResourceVersion() || obj.GetUID() != "" && obj.GetUID() != e.GetUID() {
 		return nil, apierrors.NewConflict(resource(gvr), obj.GetName(), fmt.Errorf("the object has been modified"))
 	}
 	var o api.Object
 	switch subresource {
 	case "status":
-		o = e.obj.DeepCopyObject().(api.Object)
+		o = e.DeepCopyObject().(api.Object)
 		part(o, "Status").Set(part(obj.DeepCopyObject().(api.Object), "Status"))
 	case "finalize":
-		o = e.obj.DeepCopyObject().(api.Object)
+		o = e.DeepCopyObject().(api.Object)
 		o.(*corev1.Namespace).Spec.Finalizers = slices.Clone(obj.(*corev1.Namespace).Spec.Finalizers)
 	default:
 		o = obj.DeepCopyObject().(api.Object)
 		if s := part(o, "Status"); s.IsValid() {
-			s.Set(part(e.obj, "Status"))
+			s.Set(part(e, "Status"))
 		}
-		o.SetUID(e.obj.GetUID())
-		o.SetGeneration(e.obj.GetGeneration())
-		o.SetDeletionTimestamp(e.obj.GetDeletionTimestamp())
-		if s := part(o, "Spec"); s.IsValid() && !apiequality.Semantic.DeepEqual(s.Interface(), part(e.obj, "Spec").Interface()) {
+		o.SetUID(e.GetUID())
+		o.SetGeneration(e.GetGeneration())
+		o.SetDeletionTimestamp(e.GetDeletionTimestamp())
+		if s := part(o, "Spec"); s.IsValid() && !apiequality.Semantic.DeepEqual(s.Interface(), part(e, "Spec").Interface()) {
 			o.SetGeneration(o.GetGeneration() + 1)
 		}
 	}
-	o.SetResourceVersion(e.obj.GetResourceVersion())
-	if apiequality.Semantic.DeepEqual(o, e.obj) {
-		return e.obj, nil
+	o.SetResourceVersion(e.GetResourceVersion())
+	if apiequality.Semantic.DeepEqual(o, e) {
+		return e, nil
 	}
 	if f.endedLocked(o) {
-		f.removeLocked(k)
+		f.removeLocked(k, by)
 		return o, nil
 	}
-	f.storeLocked(k, o, watch.Modified, mine)
+	f.storeLocked(k, o, watch.Modified, by)
 	return o, nil
 }
 
@@ -355,10 +393,10 @@ func (f *Fake) endedLocked(o api.Object) bool {
 }
 
 func (f *Fake) Delete(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string, opts metav1.DeleteOptions) error {
-	return f.delete(gvr, namespace, name, opts, false)
+	return f.delete(gvr, namespace, name, opts, nil)
 }
 
-func (f *Fake) delete(gvr schema.GroupVersionResource, namespace, name string, opts metav1.DeleteOptions, mine bool) error {
+func (f *Fake) delete(gvr schema.GroupVersionResource, namespace, name string, opts metav1.DeleteOptions, by *view) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	k := key{gvr, namespace, name}
@@ -367,15 +405,15 @@ func (f *Fake) delete(gvr schema.GroupVersionResource, namespace, name string, o
 		return apierrors.NewNotFound(resource(gvr), name)
 	}
 	if f.hook != nil {
-		if err := f.hook("delete", gvr, e.obj); err != nil {
+		if err := f.hook("delete", gvr, e); err != nil {
 			return err
 		}
 	}
-	if p := opts.Preconditions; p != nil && (p.UID != nil && *p.UID != e.obj.GetUID() ||
-		p.ResourceVersion != nil && *p.ResourceVersion != e.obj.GetResourceVersion()) {
+	if p := opts.Preconditions; p != nil && (p.UID != nil && *p.UID != e.GetUID() ||
+		p.ResourceVersion != nil && *p.ResourceVersion != e.GetResourceVersion()) {
 		return apierrors.NewConflict(resource(gvr), name, fmt.Errorf("precondition failed"))
 	}
-	o := e.obj.DeepCopyObject().(api.Object)
+	o := e.DeepCopyObject().(api.Object)
 	if opts.PropagationPolicy != nil && o.GetDeletionTimestamp() == nil {
 		switch *opts.PropagationPolicy {
 		case metav1.DeletePropagationForeground:
@@ -405,12 +443,12 @@ func (f *Fake) delete(gvr schema.GroupVersionResource, namespace, name string, o
 		ns.Status.Phase = corev1.NamespaceTerminating
 	}
 	if f.endedLocked(o) {
-		f.removeLocked(k)
+		f.removeLocked(k, by)
 		return nil
 	}
-	if apiequality.Semantic.DeepEqual(o, e.obj) {
+	if apiequality.Semantic.DeepEqual(o, e) {
 		return nil
 	}
-	f.storeLocked(k, o, watch.Modified, mine)
+	f.storeLocked(k, o, watch.Modified, by)
 	return nil
 }

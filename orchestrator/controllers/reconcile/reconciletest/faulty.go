@@ -1,9 +1,12 @@
 package reconciletest
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +27,24 @@ type view struct {
 
 	mu  sync.Mutex
 	rng *rand.Rand
+
+	late map[key]api.Object // what this view still sees (nil: nothing); guarded by fake.mu
+}
+
+// seesLocked is k's object as v sees it; a nil v sees everything at once.
+func (v *view) seesLocked(f *Fake, k key) api.Object {
+	if v != nil {
+		if o, ok := v.late[k]; ok {
+			return o
+		}
+	}
+	return f.objs[k]
+}
+
+func (v *view) keysLocked(f *Fake) []key {
+	return slices.SortedFunc(maps.Keys(f.objs), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.namespace, b.namespace), cmp.Compare(a.name, b.name))
+	})
 }
 
 func (v *view) roll(p float64) bool {
@@ -34,8 +55,6 @@ func (v *view) roll(p float64) bool {
 	defer v.mu.Unlock()
 	return v.rng.Float64() < p
 }
-
-func (v *view) stale() bool { return v.roll(v.faults.Stale) }
 
 func (v *view) before(ctx context.Context) error {
 	if v.roll(v.faults.Slow) {
@@ -62,21 +81,21 @@ func (v *view) Get(ctx context.Context, gvr schema.GroupVersionResource, namespa
 	if err := v.before(ctx); err != nil {
 		return nil, err
 	}
-	return v.fake.get(gvr, namespace, name, v.stale)
+	return v.fake.get(gvr, namespace, name, v)
 }
 
 func (v *view) List(ctx context.Context, gvr schema.GroupVersionResource, namespace string, sel labels.Selector) ([]api.Object, error) {
 	if err := v.before(ctx); err != nil {
 		return nil, err
 	}
-	return v.fake.list(gvr, namespace, sel, v.stale)
+	return v.fake.list(gvr, namespace, sel, v)
 }
 
 func (v *view) Owned(ctx context.Context, gvr schema.GroupVersionResource, owner types.UID) ([]api.Object, error) {
 	if err := v.before(ctx); err != nil {
 		return nil, err
 	}
-	return v.fake.Owned(ctx, gvr, owner)
+	return v.fake.owned(gvr, owner, v)
 }
 
 func (v *view) Watch(ctx context.Context, gvr schema.GroupVersionResource) (watch.Interface, error) {
@@ -90,7 +109,7 @@ func (v *view) Create(ctx context.Context, gvr schema.GroupVersionResource, obj 
 	if err := v.before(ctx); err != nil {
 		return nil, err
 	}
-	return v.lost(v.fake.create(gvr, obj, true))
+	return v.lost(v.fake.create(gvr, obj, v))
 }
 
 func (v *view) Update(ctx context.Context, gvr schema.GroupVersionResource, subresource string, obj api.Object) (api.Object, error) {
@@ -100,13 +119,13 @@ func (v *view) Update(ctx context.Context, gvr schema.GroupVersionResource, subr
 	if v.roll(v.faults.Conflict) {
 		return nil, apierrors.NewConflict(resource(gvr), obj.GetName(), errors.New("injected fault"))
 	}
-	return v.lost(v.fake.update(gvr, subresource, obj, true))
+	return v.lost(v.fake.update(gvr, subresource, obj, v))
 }
 
 func (v *view) Delete(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string, opts metav1.DeleteOptions) error {
 	if err := v.before(ctx); err != nil {
 		return err
 	}
-	_, err := v.lost(nil, v.fake.delete(gvr, namespace, name, opts, true))
+	_, err := v.lost(nil, v.fake.delete(gvr, namespace, name, opts, v))
 	return err
 }
