@@ -211,6 +211,14 @@ func decide(s *corev1.Service, pods []*corev1.Pod, zones map[string]string, have
 				break
 			}
 		}
+		if into == nil { // one that has emptied becomes the new one: watchers see a change instead of an end and a beginning
+			for _, w := range slicesNow {
+				if w.was != nil && w.now.AddressType == t.kind && len(w.now.Endpoints) == 0 {
+					into, w.group, w.now.Ports = w, t.group, t.ports
+					break
+				}
+			}
+		}
 		if into == nil {
 			into = &work{now: emptySlice(s, t.kind, t.ports), group: t.group}
 			slicesNow = append(slicesNow, into)

@@ -150,15 +150,15 @@ func (c *Controller) once(ctx context.Context, k Key, log *slog.Logger) (after t
 func (c *Controller) follow(ctx context.Context, env Env, log *slog.Logger, q *queue, w Watch, synced func()) {
 	known := map[types.NamespacedName]api.Object{}
 	for failures := 0; ctx.Err() == nil; failures++ {
-		began, opened := env.Clock.Now(), false
-		err := c.followOnce(ctx, env, log, q, w, known, func() { opened = true; synced() })
+		began, moved := env.Clock.Now(), false
+		err := c.followOnce(ctx, env, log, q, w, known, func() { moved = true }, synced)
 		if ctx.Err() != nil {
 			return
 		}
 		switch {
 		case env.Clock.Since(began) > time.Minute:
 			failures = 0
-		case opened: // a watch that works but ends often mustn't leave us blind for long
+		case moved: // a watch that works but ends often mustn't leave us blind for long
 			failures = min(failures, 4)
 		}
 		log.Debug("watch ended, opening it again", "resource", w.Resource.Resource, "error", err)
@@ -172,7 +172,7 @@ func (c *Controller) follow(ctx context.Context, env Env, log *slog.Logger, q *q
 }
 
 func (c *Controller) followOnce(ctx context.Context, env Env, log *slog.Logger, q *queue, w Watch,
-	known map[types.NamespacedName]api.Object, synced func()) (err error) {
+	known map[types.NamespacedName]api.Object, moved, synced func()) (err error) {
 	wi, err := env.Client.Watch(ctx, w.Resource)
 	if err != nil {
 		return fmt.Errorf("watch %s: %w", w.Resource.Resource, err)
@@ -218,6 +218,7 @@ func (c *Controller) followOnce(ctx context.Context, env Env, log *slog.Logger, 
 				}
 				seen = nil
 			}
+			moved()
 			synced()
 			continue
 		case watch.Error:
@@ -231,6 +232,9 @@ func (c *Controller) followOnce(ctx context.Context, env Env, log *slog.Logger, 
 		old := known[n]
 		if err := change(e.Type, o, old, deliver); err != nil {
 			return err // known as it was: the next watch finds the difference again
+		}
+		if old == nil || old.GetResourceVersion() != o.GetResourceVersion() {
+			moved()
 		}
 		if e.Type == watch.Deleted {
 			delete(known, n)
