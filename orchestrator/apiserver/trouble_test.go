@@ -1,0 +1,131 @@
+package apiserver_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/pintle/pintle/orchestrator/apiserver/authn"
+)
+
+func (c *cluster) http(user *authn.User) *http.Client {
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		if user == nil {
+			return c.memory.Dial(ctx, nil)
+		}
+		return c.memory.Dial(ctx, user)
+	}}
+	c.t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
+}
+
+func TestWrongRequestsGetTheStatusAndWordsOfKubernetes(t *testing.T) {
+	c := start(t, options{})
+	client := c.http(&authn.User{Name: "admin", Groups: []string{authn.GroupMasters}})
+	const pods, deployments = "/api/v1/namespaces/default/pods", "/apis/apps/v1/namespaces/default/deployments"
+	deployment := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}%s}}`
+	for _, tc := range []struct {
+		name, method, path, contentType, body string
+		accept                                string
+		code                                  int
+		says                                  string
+	}{
+		{name: "malformed JSON", method: "POST", path: pods, body: `{"kind":`, code: 400, says: "unexpected end of JSON input"},
+		{name: "malformed YAML", method: "POST", path: pods, contentType: "application/yaml", body: "a: [", code: 400, says: "yaml"},
+		{name: "empty body", method: "POST", path: pods, code: 400, says: "the body of the request is empty"},
+		{name: "malformed protobuf", method: "POST", path: pods, contentType: "application/vnd.kubernetes.protobuf", body: "k8s\x00\xff\xff\xff", code: 400},
+		{name: "wrong type", method: "POST", path: deployments, body: fmt.Sprintf(deployment, `,"replicas":"three"`), code: 400, says: `Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field`},
+		{name: "unknown field, strict", method: "POST", path: deployments + "?fieldValidation=Strict", body: fmt.Sprintf(deployment, `,"foo":1`), code: 400, says: `strict decoding error: unknown field "spec.foo"`},
+		{name: "wrong fieldValidation", method: "POST", path: pods + "?fieldValidation=Maybe", body: "{}", code: 400, says: "fieldValidation"},
+		{name: "another kind", method: "POST", path: pods, body: fmt.Sprintf(deployment, ""), code: 400},
+		{name: "a body over 3 MiB", method: "POST", path: pods, body: `{"x":"` + strings.Repeat("a", 3<<20) + `"}`, code: 413, says: "limit is 3145728"},
+		{name: "media type", method: "POST", path: pods, contentType: "text/plain", body: "x", code: 415, says: "accepted media types include"},
+		{name: "patch media type", method: "PATCH", path: pods + "/x", contentType: "application/json", body: "{}", code: 415},
+		{name: "not acceptable", method: "GET", path: pods, accept: "image/png", code: 406, says: "only the following media types are accepted"},
+		{name: "no such object", method: "GET", path: deployments + "/x", code: 404, says: `deployments.apps \"x\" not found`},
+		{name: "no such kind", method: "GET", path: "/apis/apps/v1/namespaces/default/daemonsets", code: 404, says: "could not find the requested resource"},
+		{name: "no such subresource", method: "GET", path: deployments + "/x/log", code: 404},
+		{name: "no such path", method: "GET", path: "/nothing", code: 404},
+		{name: "method", method: "POST", path: pods + "/x", body: "{}", code: 405, says: "does not allow this method"},
+		{name: "name that is no label", method: "POST", path: "/api/v1/namespaces", body: `{"metadata":{"name":"A_b"}}`, code: 422, says: "RFC 1123"},
+		{name: "label selector", method: "GET", path: pods + "?labelSelector=a%3D%3D%3Db", code: 400, says: "labelSelector"},
+		{name: "field label", method: "GET", path: pods + "?fieldSelector=spec.foo%3Dx", code: 400, says: "field label not supported: spec.foo"},
+		{name: "continue", method: "GET", path: pods + "?limit=1&continue=nonsense", code: 400},
+		{name: "dryRun", method: "POST", path: pods + "?dryRun=Some", body: "{}", code: 422, says: "dryRun"},
+		{name: "other namespace", method: "POST", path: pods, body: `{"metadata":{"name":"x","namespace":"other"}}`, code: 400, says: "does not match the namespace"},
+		{name: "apply without a manager", method: "PATCH", path: pods + "/x", contentType: "application/apply-patch+yaml", body: "{}", code: 422, says: "fieldManager"},
+		{name: "apply of nothing", method: "PATCH", path: pods + "/x?fieldManager=m", contentType: "application/apply-patch+yaml", body: "3", code: 400},
+		{name: "watch from nonsense", method: "GET", path: pods + "?watch=1&resourceVersion=x", code: 422, says: "resourceVersion"},
+		{name: "initial events without match", method: "GET", path: pods + "?watch=1&sendInitialEvents=true", code: 422, says: "resourceVersionMatch"},
+		{name: "json patch nonsense", method: "PATCH", path: "/api/v1/namespaces/default", contentType: "application/json-patch+json", body: `{"a":1}`, code: 400},
+		{name: "json patch null operation", method: "PATCH", path: "/api/v1/namespaces/default", contentType: "application/json-patch+json", body: `[null]`, code: 422},
+		{name: "json patch test fails", method: "PATCH", path: "/api/v1/namespaces/default", contentType: "application/json-patch+json", body: `[{"op":"test","path":"/metadata/name","value":"x"}]`, code: 422},
+		{name: "merge patch of a list", method: "PATCH", path: "/api/v1/namespaces/default", contentType: "application/merge-patch+json", body: `[]`, code: 400},
+		{name: "strategic patch of a scalar", method: "PATCH", path: "/api/v1/namespaces/default", contentType: "application/strategic-merge-patch+json", body: `7`, code: 400},
+		{name: "patch renames", method: "PATCH", path: "/api/v1/namespaces/default", contentType: "application/merge-patch+json", body: `{"metadata":{"name":"x"}}`, code: 400, says: "does not match the name on the URL"},
+		{name: "stale resourceVersion", method: "PUT", path: "/api/v1/namespaces/default", body: `{"metadata":{"name":"default","resourceVersion":"77777"}}`, code: 409, says: "please apply your changes to the latest version"},
+		{name: "logs without a way to nodes", method: "GET", path: pods + "/x/log", code: 503},
+		{name: "review without a name", method: "GET", path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", code: 405},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), tc.method, "http://pintle.invalid"+tc.path, strings.NewReader(tc.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tc.contentType == "" && tc.body != "" {
+				tc.contentType = "application/json"
+			}
+			if tc.contentType != "" {
+				r.Header.Set("Content-Type", tc.contentType)
+			}
+			if tc.accept != "" {
+				r.Header.Set("Accept", tc.accept)
+			}
+			answer, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			body, _ := io.ReadAll(answer.Body)
+			if answer.StatusCode != tc.code || !strings.Contains(string(body), strings.ReplaceAll(tc.says, `unknown field "spec.foo"`, `unknown field \"spec.foo\"`)) && !strings.Contains(strings.ReplaceAll(string(body), `\"`, `"`), tc.says) {
+				t.Errorf("%d, want %d with %q:\n%.600s", answer.StatusCode, tc.code, tc.says, body)
+			}
+			if !strings.Contains(string(body), `"kind":"Status"`) {
+				t.Errorf("no Status: %.300s", body)
+			}
+		})
+	}
+}
+
+func TestAnonymousCallersGetHealthAndVersionOnly(t *testing.T) {
+	c := start(t, options{})
+	client := c.http(nil)
+	for path, code := range map[string]int{
+		"/healthz": 200, "/readyz?verbose": 200, "/livez": 200, "/version": 200,
+		"/api": 403, "/apis": 403, "/api/v1/pods": 403, "/openapi/v3": 403, "/metrics": 403,
+	} {
+		answer, err := client.Get("http://pintle.invalid" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(answer.Body)
+		answer.Body.Close()
+		if answer.StatusCode != code {
+			t.Errorf("%s: %d, want %d: %s", path, answer.StatusCode, code, body)
+		}
+	}
+	r, _ := http.NewRequestWithContext(t.Context(), "GET", "http://pintle.invalid/healthz", nil)
+	r.Header.Set("Authorization", "Bearer wrong")
+	answer, err := client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer.Body.Close()
+	if answer.StatusCode != 401 {
+		t.Errorf("a wrong token: %d, want 401", answer.StatusCode)
+	}
+}
