@@ -19,8 +19,8 @@ func (r *Registry) admit(ctx context.Context, req Request) error {
 		}
 		return apierrors.NewForbidden(groupResource(req.Kind), req.Name, err)
 	}
-	if req.Object != nil && req.Subresource == "" && r.resources[req.Kind.StorageGVR()].kind.Default != nil {
-		r.resources[req.Kind.StorageGVR()].kind.Default(req.Object)
+	if req.Object != nil && req.Subresource == "" && req.Kind.Default != nil {
+		req.Kind.Default(req.Object)
 	}
 	return nil
 }

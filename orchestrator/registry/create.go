@@ -91,7 +91,7 @@ func (r *Registry) create(ctx context.Context, k *kindRef, obj api.Object, opts 
 	if err := r.admitPod(ctx, k, obj); err != nil {
 		return nil, done, err
 	}
-	if err := r.admit(ctx, Request{Operation: OperationCreate, Kind: k.kind, Namespace: obj.GetNamespace(), Name: obj.GetName(),
+	if err := r.admit(ctx, Request{Operation: OperationCreate, Kind: k.cache.kind, Namespace: obj.GetNamespace(), Name: obj.GetName(),
 		User: opts.User, Groups: opts.Groups, Object: obj, DryRun: opts.DryRun}); err != nil {
 		return nil, done, err
 	}

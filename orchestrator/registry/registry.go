@@ -54,8 +54,8 @@ const (
 
 // Request is one write, as an Admitter sees it.
 type Request struct {
-	Operation       string // OperationCreate, OperationUpdate or OperationDelete
-	Kind            *api.Kind
+	Operation       string    // OperationCreate, OperationUpdate or OperationDelete
+	Kind            *api.Kind // as which the object is stored: core Events for events.k8s.io, say
 	Subresource     string // "" is the object itself
 	Namespace, Name string // Name is "" when it is still to be generated
 	User            string

@@ -13,53 +13,8 @@ import (
 	"github.com/pintle/pintle/orchestrator/api"
 )
 
-// adoptAllocated gives an updated Service what was allocated to it and the client left out, and takes
-// away what its new type has no use for and the client left in unchanged.
-func adoptAllocated(obj, old api.Object) {
-	s, ok := obj.(*corev1.Service)
-	if !ok {
-		return
-	}
-	was := old.(*corev1.Service)
-	if s.Spec.Type == corev1.ServiceTypeExternalName {
-		if was.Spec.Type != corev1.ServiceTypeExternalName && s.Spec.ClusterIP == was.Spec.ClusterIP {
-			s.Spec.ClusterIP, s.Spec.ClusterIPs, s.Spec.IPFamilies, s.Spec.IPFamilyPolicy = "", nil, nil, nil
-		}
-	} else if s.Spec.ClusterIP == "" && was.Spec.Type != corev1.ServiceTypeExternalName {
-		s.Spec.ClusterIP, s.Spec.ClusterIPs = was.Spec.ClusterIP, was.Spec.ClusterIPs
-	}
-	named := map[int32]bool{}
-	for _, p := range s.Spec.Ports {
-		named[p.NodePort] = true
-	}
-	for n := range s.Spec.Ports {
-		p := &s.Spec.Ports[n]
-		kept := oldNodePort(was, p)
-		switch {
-		case wantsNodePorts(s) && p.NodePort == 0 && !named[kept]:
-			p.NodePort, named[kept] = kept, true
-		case !hasNodePorts(s.Spec.Type) && hasNodePorts(was.Spec.Type) && p.NodePort == kept:
-			p.NodePort = 0
-		}
-	}
-}
-
-func oldNodePort(old *corev1.Service, p *corev1.ServicePort) int32 {
-	for _, o := range old.Spec.Ports {
-		if o.Port == p.Port && o.Protocol == p.Protocol {
-			return o.NodePort
-		}
-	}
-	return 0
-}
-
 func hasNodePorts(t corev1.ServiceType) bool {
 	return t == corev1.ServiceTypeNodePort || t == corev1.ServiceTypeLoadBalancer
-}
-
-func wantsNodePorts(s *corev1.Service) bool {
-	return s.Spec.Type == corev1.ServiceTypeNodePort || s.Spec.Type == corev1.ServiceTypeLoadBalancer &&
-		(s.Spec.AllocateLoadBalancerNodePorts == nil || *s.Spec.AllocateLoadBalancerNodePorts)
 }
 
 // claim fills in what a Service needs and does not have, and keeps it from others until end. Nil for
@@ -165,7 +120,7 @@ func (a *allocator) claimPortsLocked(c *claim, s *corev1.Service) error {
 	}
 	for n := range s.Spec.Ports {
 		p := &s.Spec.Ports[n]
-		if p.NodePort != 0 || !wantsNodePorts(s) {
+		if p.NodePort != 0 || !api.NeedsNodePorts(s) {
 			continue
 		}
 		port, ok := a.freePortLocked()

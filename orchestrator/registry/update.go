@@ -92,12 +92,11 @@ func (r *Registry) update(ctx context.Context, k *kindRef, sub string, obj api.O
 		if kind.Default != nil {
 			kind.Default(obj)
 		}
-		adoptAllocated(obj, spare)
 		if kind.PrepareUpdate != nil {
 			kind.PrepareUpdate(obj, spare)
 		}
 	}
-	if err := r.admit(ctx, Request{Operation: OperationUpdate, Kind: k.kind, Subresource: sub, Namespace: obj.GetNamespace(), Name: obj.GetName(),
+	if err := r.admit(ctx, Request{Operation: OperationUpdate, Kind: k.cache.kind, Subresource: sub, Namespace: obj.GetNamespace(), Name: obj.GetName(),
 		User: opts.User, Groups: opts.Groups, Object: obj, Old: old, DryRun: opts.DryRun}); err != nil {
 		return nil, false, err
 	}
