@@ -60,6 +60,11 @@ func BenchmarkFiftyPodsAtOnce(b *testing.B) {
 		return e.StartContainer(ctx, id)
 	}
 	bare := &byHand{e: e.Engine, dir: filepath.Join(e.names.run, "bare"), tasks: map[string]client.Task{}}
+	c, err := e.conn()
+	must(b, err)
+	imgs, err := c.ListImages(e.with(ctx))
+	must(b, err)
+	bare.image = imgs[0]
 	b.Cleanup(func() { bare.clear(b) })
 	// The first containers pay for caches and unpacked layers: both kinds run once unmeasured.
 	must(b, byEngine("warm-e"))
@@ -114,8 +119,9 @@ func removeAll(b *testing.B, e *running) {
 
 // byHand does with containerd's client and the CNI plugins the least that makes a pod.
 type byHand struct {
-	e   *Engine
-	dir string
+	e     *Engine
+	dir   string
+	image client.Image
 
 	mu    sync.Mutex
 	tasks map[string]client.Task
@@ -148,12 +154,8 @@ func (h *byHand) start(ctx context.Context, id string) error {
 	if _, err := h.e.net.add(ctx, id, path); err != nil {
 		return err
 	}
-	imgs, err := c.ListImages(ctx)
-	if err != nil || len(imgs) == 0 {
-		return fmt.Errorf("find image: %d, %w", len(imgs), err)
-	}
-	ctr, err := c.NewContainer(ctx, id, client.WithSnapshotter(h.e.snapshotter), client.WithNewSnapshot(id, imgs[0]),
-		client.WithNewSpec(oci.WithImageConfig(imgs[0]), oci.WithProcessArgs("/bin/busybox", "sleep", "1000"),
+	ctr, err := c.NewContainer(ctx, id, client.WithSnapshotter(h.e.snapshotter), client.WithNewSnapshot(id, h.image),
+		client.WithNewSpec(oci.WithImageConfig(h.image), oci.WithProcessArgs("/bin/busybox", "sleep", "1000"),
 			oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: path}), oci.WithCgroup(h.e.podCgroup("bare-"+id))))
 	if err != nil {
 		return fmt.Errorf("create: %w", err)

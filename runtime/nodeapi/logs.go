@@ -108,18 +108,18 @@ func (r *logReader) run(ctx context.Context) error {
 func openChain(path string, known os.FileInfo) ([]*os.File, error) {
 	var files []*os.File
 	var infos []os.FileInfo
-	for i := range maxRotated {
+	missing := 0
+	for i := 0; i < maxRotated && missing < 2; i++ {
 		name := path
 		if i > 0 {
 			name += "." + strconv.Itoa(i)
 		}
 		f, err := os.Open(name)
 		if errors.Is(err, fs.ErrNotExist) {
-			if i == 0 {
-				continue // in the middle of a rotation, or nothing was written yet
-			}
-			break
+			missing++ // a rotation in the middle leaves one gap, which moves towards the newest
+			continue
 		}
+		missing = 0
 		var info os.FileInfo
 		if err == nil {
 			info, err = f.Stat()
@@ -203,7 +203,8 @@ func tailOffset(f *os.File, n int64) (offset, found int64, err error) {
 				break
 			}
 			line := body[i+1:]
-			if _, _, tag, _, ok := parse(line); ok && tag == 'F' {
+			whole := len(body) < len(buf) // what isn't is read when it is
+			if _, _, tag, _, ok := parse(line); ok && tag == 'F' && whole {
 				if found == n {
 					return limit, found, nil
 				}
@@ -236,14 +237,14 @@ func (r *logReader) drain(ctx context.Context) error {
 				return err
 			}
 			now, err := os.Stat(r.path)
-			if errors.Is(err, fs.ErrNotExist) || err == nil && os.SameFile(info, now) {
+			if err == nil && os.SameFile(info, now) {
 				if info.Size() < r.at {
 					r.at = 0 // cut off by a writer that keeps no rotated files
 					continue
 				}
 				return nil
 			}
-			if err != nil {
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
 			// It was rotated away: its end was perhaps written since, and then come the newer ones.
