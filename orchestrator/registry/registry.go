@@ -56,8 +56,8 @@ const (
 type Request struct {
 	Operation       string    // OperationCreate, OperationUpdate or OperationDelete
 	Kind            *api.Kind // as which the object is stored: core Events for events.k8s.io, say
-	Subresource     string // "" is the object itself
-	Namespace, Name string // Name is "" when it is still to be generated
+	Subresource     string    // "" is the object itself
+	Namespace, Name string    // Name is "" when it is still to be generated
 	User            string
 	Groups          []string
 	Object          api.Object // may be changed; nil for a deletion

@@ -300,4 +300,3 @@ func describe(ev registry.Event) string {
 	}
 	return string(ev.Type) + " " + ev.Entry.Object().GetName()
 }
-
