@@ -143,7 +143,7 @@ func (s *sim) wantComplete(image string) {
 }
 
 func TestRollingUpdateKeepsFloorAndCeiling(t *testing.T) {
-	for seed := range uint64(40) {
+	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			s := newSim(t, seed)
 			n := int32(1 + s.rng.IntN(8))
@@ -227,4 +227,45 @@ func TestNoRollbackWhereNoneIsDue(t *testing.T) {
 			t.Fatal("rolled back although turned off")
 		}
 	})
+}
+
+// A rollback that fails, too, stays where it is: both revisions are bad now, and going back and
+// forth helps nobody.
+func TestARollbackIsNeverRolledBack(t *testing.T) {
+	s := newSim(t, 3)
+	s.create(3, "never-mind") // ready by hand, once
+	ready := func() {
+		pods, _ := reconcile.List[*corev1.Pod](context.Background(), s.fake, reconcile.Pods(), "ns", nil)
+		for _, p := range pods {
+			n := p.DeepCopy()
+			n.Status.Phase = corev1.PodRunning
+			n.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(s.clock.Now())}}
+			_, _ = s.fake.Update(context.Background(), reconcile.Pods(), "status", n)
+		}
+	}
+	for range 5 {
+		s.run(200)
+		ready()
+	}
+	s.run(300)
+	s.wantComplete("never-mind")
+	s.change(func(d *appsv1.Deployment) { d.Spec.Strategy.Type = appsv1.RecreateDeploymentStrategyType }) // so that the good pods are gone
+	s.image("never-ready")
+	s.run(500)
+	s.clock.Step(61 * time.Second)
+	s.run(1000)
+	if got := s.get().Spec.Template.Spec.Containers[0].Image; got != "never-mind" {
+		t.Fatalf("after a missed deadline the image is %s", got)
+	}
+	record := s.get().Annotations[api.AnnotationRolledBackFrom]
+	for range 4 { // its pods don't come up either
+		s.run(500)
+		s.clock.Step(61 * time.Second)
+	}
+	if d := s.get(); d.Spec.Template.Spec.Containers[0].Image != "never-mind" || d.Annotations[api.AnnotationRolledBackFrom] != record {
+		t.Fatalf("the rollback was rolled back: %s", d.Annotations[api.AnnotationRolledBackFrom])
+	}
+	if c := s.condition(appsv1.DeploymentProgressing); c == nil || c.Reason != "ProgressDeadlineExceeded" {
+		t.Errorf("the rollback's own failure isn't told: %+v", c)
+	}
 }
