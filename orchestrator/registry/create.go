@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -125,6 +126,10 @@ func (r *Registry) create(ctx context.Context, k *kindRef, obj api.Object, opts 
 		Else: []raftstore.Op{{Type: raftstore.OpGet, Key: put.Key}},
 		Term: opts.Term,
 	})
+	if errors.Is(err, raftstore.ErrLeaseNotFound) {
+		r.eventLeases.forget()
+		return nil, raced, nil
+	}
 	if err != nil {
 		claim.keepIf(ambiguous(err))
 		return nil, done, storeError("create "+kind.Resource, err)

@@ -37,4 +37,12 @@ func (l *leases) current(ctx context.Context, r *Registry) (int64, error) {
 	return id, nil
 }
 
+// forget has the next write grant a lease anew, after one that was gone before its time: the store's
+// clock need not be ours.
+func (l *leases) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.id = 0
+}
+
 func eventsGVR() schema.GroupVersionResource { return corev1.SchemeGroupVersion.WithResource("events") }

@@ -149,6 +149,10 @@ func (r *Registry) replace(ctx context.Context, k *kindRef, obj api.Object, cur 
 		return nil, false, err
 	}
 	res, err := r.cfg.Store.Txn(ctx, raftstore.Txn{If: []raftstore.Compare{unchangedSince(put.Key, cur)}, Then: []raftstore.Op{put}, Term: opts.Term})
+	if errors.Is(err, raftstore.ErrLeaseNotFound) {
+		r.eventLeases.forget()
+		return r.replace(ctx, k, obj, cur, opts, claim)
+	}
 	if err != nil {
 		claim.keepIf(ambiguous(err))
 		return nil, false, storeError("update "+k.kind.Resource, err)

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
@@ -230,5 +231,21 @@ func TestTheClientIsWhatControllersExpect(t *testing.T) {
 	}
 	if objs, _ := c.Owned(t.Context(), cms, owner.GetUID()); len(objs) != 0 {
 		t.Errorf("%v", objs)
+	}
+}
+
+func TestEventsEndByThemselves(t *testing.T) {
+	r := open(t, func(c *registry.Config) { c.EventTTL = 20 * time.Millisecond })
+	w, err := r.Watch(t.Context(), core("events"), registry.WatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	create(t, r, core("events"), &corev1.Event{ObjectMeta: meta("default", "e"),
+		InvolvedObject: corev1.ObjectReference{Namespace: "default", Kind: "Pod", Name: "a"}})
+	for _, want := range []string{"ADDED e", "DELETED e"} {
+		if ev := next(t, w); describe(ev) != want {
+			t.Errorf("%s, not %s", describe(ev), want)
+		}
 	}
 }
