@@ -112,6 +112,49 @@ func TestWatchesWithoutARevisionBeginWithWhatThereIs(t *testing.T) {
 	}
 }
 
+func TestARevisionThatIsForgottenIs410(t *testing.T) {
+	c := start(t, options{recentEvents: 4})
+	maps := c.admin().CoreV1().ConfigMaps("default")
+	first, err := maps.Create(t.Context(), configMap("a"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 30 {
+		if _, err := maps.Patch(t.Context(), "a", types.MergePatchType, fmt.Appendf(nil, `{"data":{"k":"%d"}}`, i), metav1.PatchOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w, err := maps.Watch(t.Context(), metav1.ListOptions{ResourceVersion: first.ResourceVersion})
+	if err != nil {
+		if !apierrors.IsResourceExpired(err) {
+			t.Fatal(err)
+		}
+		return
+	}
+	defer w.Stop()
+	e := <-w.ResultChan()
+	if e.Type != watch.Error || !apierrors.IsResourceExpired(apierrors.FromObject(e.Object)) {
+		t.Fatal(e)
+	}
+}
+
+func TestUnknownFieldsWarnAndAreDropped(t *testing.T) {
+	c := start(t, options{})
+	var warnings []string
+	cfg := c.config()
+	cfg.WarningHandler = collect(func(text string) { warnings = append(warnings, text) })
+	client := c.clientset(cfg)
+	got, err := client.CoreV1().RESTClient().Post().Resource("configmaps").Namespace("default").Param("fieldValidation", "Warn").
+		Body([]byte(`{"metadata":{"name":"w"},"data":{"a":"b"},"dita":{}}`)).SetHeader("Content-Type", "application/json").Do(t.Context()).Raw()
+	if err != nil || strings.Contains(string(got), "dita") || len(warnings) != 1 || warnings[0] != `unknown field "dita"` {
+		t.Fatalf("%s %v %q", got, err, warnings)
+	}
+}
+
+type collect func(string)
+
+func (f collect) HandleWarningHeader(_ int, _ string, text string) { f(text) }
+
 func TestAFieldOfAnotherManagerIsAConflict(t *testing.T) {
 	c := start(t, options{})
 	maps := c.admin().CoreV1().ConfigMaps("default")

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -37,17 +38,24 @@ type cluster struct {
 }
 
 type options struct {
-	listener net.Listener
-	tls      *tls.Config
+	recentEvents int
+	listener     net.Listener
+	tls          *tls.Config
 }
 
 func start(t testing.TB, opts options) *cluster {
 	t.Helper()
+	before := goleak.IgnoreCurrent()
+	t.Cleanup(func() { // runs after everything below has ended
+		if err := goleak.Find(before); err != nil {
+			t.Error(err)
+		}
+	})
 	store, err := raftstore.Open(raftstore.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg, err := registry.New(registry.Config{Store: store, Kinds: api.All()})
+	reg, err := registry.New(registry.Config{Store: store, Kinds: api.All(), RecentEvents: opts.recentEvents})
 	if err != nil {
 		t.Fatal(err)
 	}

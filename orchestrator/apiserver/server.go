@@ -140,6 +140,7 @@ func (s *Server) Run(ctx context.Context) error {
 	base, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	defer cancel(errors.New("the API server has stopped"))
 	var servers []*http.Server
+	unused := newUnusedConns()
 	group, groupCtx := errgroup.WithContext(ctx)
 	start := func(srv *http.Server, what string, serve func() error) {
 		srv.Handler = s.Handler()
@@ -147,6 +148,7 @@ func (s *Server) Run(ctx context.Context) error {
 		srv.IdleTimeout = 3 * time.Minute
 		srv.MaxHeaderBytes = 1 << 20
 		srv.ErrorLog = slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)
+		srv.ConnState = unused.note
 		srv.BaseContext = func(net.Listener) context.Context { return base }
 		servers = append(servers, srv)
 		group.Go(func() error {
@@ -184,6 +186,7 @@ func (s *Server) Run(ctx context.Context) error {
 		close(s.stopping)
 		grace, done := context.WithTimeout(base, s.cfg.Grace)
 		defer done()
+		unused.closeAll()
 		var stop errgroup.Group
 		for _, srv := range servers {
 			stop.Go(func() error {

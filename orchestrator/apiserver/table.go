@@ -7,8 +7,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/duration"
 
+	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/registry"
 )
 
@@ -63,25 +63,7 @@ func (c *call) cells(entry *registry.Entry, now time.Time) []any {
 	}
 	cells := c.kind.Row(obj)
 	for i, cell := range cells {
-		switch v := cell.(type) {
-		case metav1.Time:
-			cells[i] = age(v.Time, now)
-		case *metav1.Time:
-			if v == nil {
-				cells[i] = age(time.Time{}, now)
-			} else {
-				cells[i] = age(v.Time, now)
-			}
-		case time.Time:
-			cells[i] = age(v, now)
-		}
+		cells[i] = api.RenderCell(cell, now)
 	}
 	return cells
-}
-
-func age(t, now time.Time) string {
-	if t.IsZero() {
-		return "<unknown>"
-	}
-	return duration.HumanDuration(now.Sub(t))
 }
