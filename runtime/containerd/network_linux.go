@@ -4,12 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 
 	"github.com/containernetworking/cni/libcni"
+	"github.com/containernetworking/cni/pkg/invoke"
 	types100 "github.com/containernetworking/cni/pkg/types/100"
 	"github.com/vishvananda/netlink"
 )
@@ -56,7 +58,10 @@ func newNetwork(cfg Config, n names) (*network, error) {
 	if err != nil {
 		return nil, fmt.Errorf("CNI configuration: %w", err)
 	}
-	w.cni = libcni.NewCNIConfigWithCacheDir(cfg.CNIBinDirs, filepath.Join(dir, "cache"), nil)
+	// Without an exec of ours libcni makes one at its first call, which races when fifty pods come at
+	// once, and passes the plugins' stderr on to the host's.
+	exec := &invoke.DefaultExec{RawExec: &invoke.RawExec{Stderr: io.Discard}}
+	w.cni = libcni.NewCNIConfigWithCacheDir(cfg.CNIBinDirs, filepath.Join(dir, "cache"), exec)
 	return w, nil
 }
 
