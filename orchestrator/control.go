@@ -8,10 +8,11 @@ import (
 	"github.com/pintle/pintle/orchestrator/controllers/kubernetesservice"
 )
 
-// controllersConfig says what the controllers of this cluster publish and watch.
-func (p *parts) controllersConfig() controllers.Config {
+// controllersConfig says what the controllers of this cluster publish and watch. Their writes carry
+// the term in which they lead, and are refused once it has been succeeded.
+func (p *parts) controllersConfig(term uint64) controllers.Config {
 	cfg := controllers.Config{
-		Client: p.registry.Client("system:kube-controller-manager"), Kinds: api.All(),
+		Client: p.registry.Client("system:kube-controller-manager").InTerm(term), Kinds: api.All(),
 		Logger: p.cfg.Logger.With("part", "controllers"), Clock: p.cfg.Clock,
 		RootCA: p.identity.ca.CertPEM(),
 	}

@@ -181,8 +181,8 @@ func (p *parts) lead(ctx context.Context, ready chan<- struct{}) error {
 		}
 	}
 	first := true
-	return p.store.WhileLeading(ctx, func(ctx context.Context, _ uint64) error {
-		client := p.registry.Client("system:pintle", "system:masters")
+	return p.store.WhileLeading(ctx, func(ctx context.Context, term uint64) error {
+		client := p.registry.Client("system:pintle", "system:masters").InTerm(term)
 		if err := bootstrap(ctx, client, p.cfg); err != nil {
 			if ctx.Err() != nil {
 				return nil
@@ -190,13 +190,13 @@ func (p *parts) lead(ctx context.Context, ready chan<- struct{}) error {
 			return fmt.Errorf("orchestrator: first objects: %w", err)
 		}
 		sched, err := scheduler.New(scheduler.Config{
-			Client: p.registry.Client("system:kube-scheduler"), Policy: p.cfg.Policy,
+			Client: p.registry.Client("system:kube-scheduler").InTerm(term), Policy: p.cfg.Policy,
 			Logger: p.cfg.Logger.With("part", "scheduler"), Clock: p.cfg.Clock,
 		})
 		if err != nil {
 			return err
 		}
-		control, err := controllers.New(p.controllersConfig())
+		control, err := controllers.New(p.controllersConfig(term))
 		if err != nil {
 			return err
 		}

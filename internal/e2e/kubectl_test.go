@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,6 +24,13 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asKubectl) != "" {
 		os.Args[0] = "kubectl"
 		if err := cmd.NewDefaultKubectlCommand().Execute(); err != nil {
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if dir := os.Getenv(asAppliance); dir != "" {
+		if err := runAppliance(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
 		os.Exit(0)
