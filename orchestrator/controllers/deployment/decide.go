@@ -395,7 +395,20 @@ func (x *decider) finish(reason, detail string) {
 			x.put(m)
 		}
 	}
+	x.forgetRollback()
 	if !apiequality.Semantic.DeepEqual(s, x.d.Status) {
 		x.plan.status = &s
 	}
+}
+
+// forgetRollback drops the record of a rollback once a later update has completed: coming back to
+// that same revision one day is an update like any other, and may fail like any other.
+func (x *decider) forgetRollback() {
+	if _, ok := readRecord(x.d); !ok || x.current == nil || isRollback(x.d, x.current) || !rolledOut(x.current) {
+		return
+	}
+	if x.plan.spec == nil {
+		x.plan.spec = x.d.DeepCopy()
+	}
+	delete(x.plan.spec.Annotations, api.AnnotationRolledBackFrom)
 }

@@ -207,6 +207,24 @@ func TestFailedUpdateComesBack(t *testing.T) {
 	}
 }
 
+func TestARollbackIsForgottenOnceALaterUpdateCompletes(t *testing.T) {
+	s := newSim(t, 5)
+	s.create(2, "v1")
+	s.run(800)
+	s.image("crash")
+	s.run(800)
+	s.wantComplete("v1")
+	if s.get().Annotations[api.AnnotationRolledBackFrom] == "" {
+		t.Fatal("no record")
+	}
+	s.image("v2")
+	s.run(1200)
+	s.wantComplete("v2")
+	if d := s.get(); d.Annotations[api.AnnotationRolledBackFrom] != "" || s.condition(api.ConditionRolledBack) != nil {
+		t.Errorf("still there: %v %+v", d.Annotations, s.condition(api.ConditionRolledBack))
+	}
+}
+
 func TestNoRollbackWhereNoneIsDue(t *testing.T) {
 	t.Run("broken first revision", func(t *testing.T) {
 		s := newSim(t, 1)

@@ -1,16 +1,19 @@
 // Package garbagecollector deletes objects whose owners are gone, and carries out foreground and
-// orphaning deletion. An owner counts as gone only when a Get doesn't find its name and UID.
+// orphaning deletion. An owner counts as gone only when a Get doesn't
+// find its name and UID, and its end was seen or a second look a moment later doesn't find it either.
 package garbagecollector
 
 import (
 	"context"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/controllers/reconcile"
@@ -26,11 +29,58 @@ type Resource struct {
 type shell struct {
 	env       reconcile.Env
 	resources []Resource
+
+	mu sync.Mutex
+	// gone are owners whose deletion was seen: their dependents go at once.
+	gone map[types.UID]struct{}
+	// doubts are dependents of owners that were never seen, since when: a cache that learns of
+	// kinds one by one may know a dependent before its owner, so they get a second look.
+	doubts map[types.UID]time.Time
+}
+
+const (
+	secondLook = time.Second
+	memory     = 1 << 14 // entries of each map; beyond it memory starts afresh, which costs a second look
+)
+
+// surely reports whether dependent's owner, which a Get doesn't find, may be taken for gone.
+func (c *shell) surely(owner, dependent types.UID) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, ok := c.gone[owner]; ok {
+		return true
+	}
+	now := c.env.Clock.Now()
+	since, ok := c.doubts[dependent]
+	if !ok {
+		if len(c.doubts) >= memory {
+			clear(c.doubts)
+		}
+		c.doubts[dependent] = now
+		return false
+	}
+	return now.Sub(since) >= secondLook
+}
+
+func (c *shell) forget(dependent types.UID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.doubts, dependent)
+}
+
+func (c *shell) sawEnd(o types.UID) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.gone) >= memory {
+		clear(c.gone)
+	}
+	c.gone[o] = struct{}{}
+	delete(c.doubts, o)
 }
 
 // New makes the controller for the resources named; owners of other kinds are left in peace.
 func New(env reconcile.Env, resources []Resource) *reconcile.Controller {
-	c := &shell{env.WithDefaults(), resources}
+	c := &shell{env: env.WithDefaults(), resources: resources, gone: map[types.UID]struct{}{}, doubts: map[types.UID]time.Time{}}
 	ctl := &reconcile.Controller{Name: "garbage-collector", Workers: 4, Reconcile: c.reconcile}
 	for _, r := range resources {
 		ctl.Watches = append(ctl.Watches, reconcile.Watch{Resource: r.GVR, Map: c.mapper(r)})
@@ -47,6 +97,7 @@ func (c *shell) mapper(r Resource) func(context.Context, reconcile.Event, func(r
 			}
 			return nil
 		}
+		c.sawEnd(o.GetUID())
 		for _, d := range c.resources { // what it owned
 			objs, err := c.env.Client.Owned(ctx, d.GVR, o.GetUID())
 			if err != nil {
@@ -96,12 +147,12 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 		}
 		return 0, nil
 	}
-	return 0, c.collect(ctx, k, o)
+	return c.collect(ctx, k, o)
 }
 
 // collect deletes o if no owner is left, and drops references to owners that are gone otherwise.
-func (c *shell) collect(ctx context.Context, k reconcile.Key, o api.Object) error {
-	var solid, waiting int
+func (c *shell) collect(ctx context.Context, k reconcile.Key, o api.Object) (time.Duration, error) {
+	var solid, waiting, doubtful int
 	gone := map[string]bool{}
 	for _, ref := range o.GetOwnerReferences() {
 		r, ok := c.find(ref)
@@ -116,9 +167,13 @@ func (c *shell) collect(ctx context.Context, k reconcile.Key, o api.Object) erro
 		owner, err := c.env.Client.Get(ctx, r.GVR, ns, ref.Name)
 		switch {
 		case apierrors.IsNotFound(err) || err == nil && owner.GetUID() != ref.UID:
-			gone[string(ref.UID)] = true
+			if c.surely(ref.UID, o.GetUID()) {
+				gone[string(ref.UID)] = true
+			} else {
+				doubtful++
+			}
 		case err != nil:
-			return fmt.Errorf("get owner %s %s: %w", ref.Kind, ref.Name, err)
+			return 0, fmt.Errorf("get owner %s %s: %w", ref.Kind, ref.Name, err)
 		case owner.GetDeletionTimestamp() != nil && slices.Contains(owner.GetFinalizers(), metav1.FinalizerDeleteDependents):
 			waiting++
 		default:
@@ -126,14 +181,17 @@ func (c *shell) collect(ctx context.Context, k reconcile.Key, o api.Object) erro
 		}
 	}
 	switch {
+	case doubtful > 0:
+		return secondLook, nil
 	case solid > 0 && len(gone) > 0:
-		return c.dropRefs(ctx, k.Resource, o, func(u string) bool { return gone[u] })
+		return 0, c.dropRefs(ctx, k.Resource, o, func(u string) bool { return gone[u] })
 	case solid == 0 && waiting > 0:
-		return c.remove(ctx, k.Resource, o, metav1.DeletePropagationForeground)
+		return 0, c.remove(ctx, k.Resource, o, metav1.DeletePropagationForeground)
 	case solid == 0 && len(gone) > 0:
-		return c.remove(ctx, k.Resource, o, metav1.DeletePropagationBackground)
+		return 0, c.remove(ctx, k.Resource, o, metav1.DeletePropagationBackground)
 	}
-	return nil
+	c.forget(o.GetUID())
+	return 0, nil
 }
 
 func (c *shell) remove(ctx context.Context, gvr schema.GroupVersionResource, o api.Object, policy metav1.DeletionPropagation) error {
@@ -193,7 +251,7 @@ func (c *shell) foreground(ctx context.Context, k reconcile.Key, o api.Object) e
 				}
 			}
 			if d.GetDeletionTimestamp() == nil {
-				if err := c.collect(ctx, reconcile.Key{Resource: r.GVR, Namespace: d.GetNamespace(), Name: d.GetName()}, d); err != nil {
+				if _, err := c.collect(ctx, reconcile.Key{Resource: r.GVR, Namespace: d.GetNamespace(), Name: d.GetName()}, d); err != nil {
 					return err
 				}
 			}
