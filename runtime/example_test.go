@@ -26,6 +26,7 @@ func Example() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	done := make(chan error)
 	go func() { done <- agent.Run(ctx) }()
 	<-agent.Ready()
