@@ -1,0 +1,116 @@
+package appliance
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/pintle/pintle/orchestrator"
+	"github.com/pintle/pintle/orchestrator/registry"
+	"github.com/pintle/pintle/orchestrator/scheduler"
+	"github.com/pintle/pintle/runtime"
+)
+
+// Engine names what runs containers.
+type Engine string
+
+// The engines. Auto takes containerd where it can run.
+const (
+	Auto       Engine = ""
+	Containerd Engine = "containerd"
+	Wasm       Engine = "wasm"
+)
+
+// Config is what an Appliance needs. DataDir is required.
+type Config struct {
+	Name    string // cluster name, a DNS label; "" means "pintle"
+	DataDir string // all state lives here
+	Node    string // the node's name; "" is the machine's host name
+
+	// Address is the API's TLS port; "" is ":6443". ":0" picks a free one.
+	Address string
+	// HTTPAddress and HTTPSAddress are the ingress's; "" is ":80" and ":443" with containerd, and free
+	// ports of 127.0.0.1 with wasm. A port that is taken is an error.
+	HTTPAddress, HTTPSAddress string
+
+	Engine Engine
+	// ContainerdAddress is the socket of a containerd that is there; "" runs a private one.
+	ContainerdAddress string
+	// PodCIDR and ServiceCIDR are the cluster's networks. Zero: chosen by the cluster's name so that
+	// they collide neither with the machine's networks nor, most likely, with another appliance's, and
+	// remembered in DataDir.
+	PodCIDR, ServiceCIDR netip.Prefix
+
+	Devices   runtime.Devices   // nil: none
+	Admission registry.Admitter // nil: none
+	Policy    scheduler.Policy  // nil: none
+
+	Logger  *slog.Logger          // nil discards
+	Metrics prometheus.Registerer // nil: none
+}
+
+func (c Config) withDefaults() (Config, error) {
+	if c.Name == "" {
+		c.Name = "pintle"
+	}
+	if c.DataDir == "" {
+		return c, errors.New("appliance: Config.DataDir is empty: say where its state shall live")
+	}
+	dir, err := filepath.Abs(c.DataDir)
+	if err != nil {
+		return c, fmt.Errorf("appliance: Config.DataDir: %w", err)
+	}
+	c.DataDir = dir
+	if c.Node == "" {
+		if c.Node, err = os.Hostname(); err != nil {
+			return c, fmt.Errorf("appliance: the machine has no host name: set Config.Node: %w", err)
+		}
+		c.Node = strings.ToLower(c.Node)
+	}
+	if c.Address == "" {
+		c.Address = ":6443"
+	}
+	switch c.Engine {
+	case Auto, Containerd, Wasm:
+	default:
+		return c, fmt.Errorf("appliance: Config.Engine %q: give containerd, wasm, or nothing", c.Engine)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	return c, nil
+}
+
+// ingressAddresses are the defaults of an engine where the config says nothing.
+func (c Config) ingressAddresses(wasm bool) (http, https string) {
+	http, https = c.HTTPAddress, c.HTTPSAddress
+	if http == "" {
+		if http = ":80"; wasm {
+			http = "127.0.0.1:0"
+		}
+	}
+	if https == "" {
+		if https = ":443"; wasm {
+			https = "127.0.0.1:0"
+		}
+	}
+	return http, https
+}
+
+// dnsServiceIP is where pods ask for names.
+func (c Config) dnsServiceIP() netip.Addr { return orchestrator.DNSServiceIP(c.ServiceCIDR) }
+
+func listen(address string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("appliance: %w", err)
+	}
+	return l, nil
+}

@@ -1,0 +1,98 @@
+package appliance
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+)
+
+// networks are the address ranges of one cluster on this machine.
+type networks struct {
+	Pods     netip.Prefix `json:"pods"`
+	Services netip.Prefix `json:"services"`
+}
+
+// chooseNetworks fills what the config leaves open. A choice is kept in the data folder, because pods
+// that run hold addresses from it.
+func chooseNetworks(cfg Config) (Config, error) {
+	file := filepath.Join(cfg.DataDir, "networks.json")
+	var kept networks
+	data, err := os.ReadFile(file)
+	switch {
+	case err == nil:
+		if err := json.Unmarshal(data, &kept); err != nil {
+			return cfg, fmt.Errorf("appliance: read %s: %w", file, err)
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		if kept, err = freeNetworks(cfg.Name, taken()); err != nil {
+			return cfg, err
+		}
+	default:
+		return cfg, fmt.Errorf("appliance: %w", err)
+	}
+	if cfg.PodCIDR.IsValid() {
+		kept.Pods = cfg.PodCIDR.Masked()
+	}
+	if cfg.ServiceCIDR.IsValid() {
+		kept.Services = cfg.ServiceCIDR.Masked()
+	}
+	if data, err = json.Marshal(kept); err != nil {
+		return cfg, fmt.Errorf("appliance: %w", err)
+	}
+	if err := os.MkdirAll(cfg.DataDir, 0o750); err != nil {
+		return cfg, fmt.Errorf("appliance: make the data folder: %w", err)
+	}
+	if err := os.WriteFile(file, data, 0o640); err != nil {
+		return cfg, fmt.Errorf("appliance: %w", err)
+	}
+	cfg.PodCIDR, cfg.ServiceCIDR = kept.Pods, kept.Services
+	return cfg, nil
+}
+
+// freeNetworks picks a /24 for pods in 10.128.0.0/10 and a /20 for Services in 10.192.0.0/10, by name,
+// and the next ones while they overlap something.
+func freeNetworks(name string, taken []netip.Prefix) (networks, error) {
+	hash := fnv.New32a()
+	hash.Write([]byte(name))
+	n := hash.Sum32()
+	for range 1000 {
+		chosen := networks{
+			Pods:     netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 128 | byte(n>>8)&63, byte(n), 0}), 24),
+			Services: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 192 | byte(n>>8)&63, byte(n) & 0xf0, 0}), 20),
+		}
+		if !overlaps(chosen.Pods, taken) && !overlaps(chosen.Services, taken) {
+			return chosen, nil
+		}
+		n += 0x1011 // both ranges move
+	}
+	return networks{}, errors.New("appliance: no free network was found in 10.128.0.0/9: set Config.PodCIDR and Config.ServiceCIDR")
+}
+
+func overlaps(p netip.Prefix, others []netip.Prefix) bool {
+	for _, other := range others {
+		if p.Overlaps(other) {
+			return true
+		}
+	}
+	return false
+}
+
+// taken are the networks of the machine's interfaces.
+func taken() (out []netip.Prefix) {
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil // then nothing is known to be taken
+	}
+	for _, a := range addresses {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() {
+			out = append(out, p.Masked())
+		}
+	}
+	return out
+}
