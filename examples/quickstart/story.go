@@ -372,7 +372,7 @@ func (s *story) restart(ctx context.Context) error {
 	})
 }
 
-// restarts names every container that runs, by pod.
+// restarts names every container that runs and shall stay, by pod.
 func (s *story) restarts(ctx context.Context) (string, error) {
 	pods, err := s.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + appName})
 	if err != nil {
@@ -380,6 +380,9 @@ func (s *story) restarts(ctx context.Context) (string, error) {
 	}
 	var out []string
 	for i := range pods.Items {
+		if pods.Items[i].DeletionTimestamp != nil {
+			continue // the broken update's last pod may still be ending
+		}
 		for _, status := range pods.Items[i].Status.ContainerStatuses {
 			out = append(out, pods.Items[i].Name+"="+status.ContainerID)
 		}
