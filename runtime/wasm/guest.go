@@ -38,13 +38,13 @@ type guest struct {
 	flushing map[*guestConn]struct{} // closed by the guest, not ended yet
 	nextConn uint32
 	ended    bool
-	listenNB bool
+	listenNB bool // true at first: Go takes the flag as it finds it, and a blocking accept would stop the whole guest
 }
 
 func newGuest(done <-chan struct{}, exitCode func() uint32, l net.Listener, quota time.Duration, period time.Duration) *guest {
 	g := &guest{
 		done: done, exitCode: exitCode, started: time.Now(), listener: l, pending: make(chan net.Conn, backlog), woken: make(chan struct{}, 1),
-		conns: map[uint32]*guestConn{}, flushing: map[*guestConn]struct{}{}, nextConn: firstConn,
+		listenNB: true, conns: map[uint32]*guestConn{}, flushing: map[*guestConn]struct{}{}, nextConn: firstConn,
 	}
 	g.meter.init(quota, period)
 	if l != nil {
@@ -95,6 +95,7 @@ func (g *guest) take() (uint32, error) {
 			return 0, net.ErrClosed
 		}
 		gc := newGuestConn(c, g.wake)
+		gc.nonblock = g.listenNB
 		for g.conns[g.nextConn] != nil {
 			g.nextConn++
 		}
