@@ -30,7 +30,7 @@ type measurement struct {
 func measurements() []measurement {
 	return []measurement{
 		startMeasurement(), memoryMeasurement(), servicesMeasurement(),
-		dnsMeasurement(), ingressMeasurement(), binaryMeasurement(),
+		dnsMeasurement(), ingressMeasurement(), podsMeasurement(), binaryMeasurement(),
 	}
 }
 
@@ -69,12 +69,9 @@ func run(ctx context.Context, args []string) (err error) {
 			continue
 		}
 		fmt.Fprintf(os.Stderr, "measuring %s/%s\n", m.table, strings.Join(m.rows, ", "))
-		got, err := m.run(ctx, w)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil {
-			got = failed(m, err)
+		got, measureErr := m.run(ctx, w)
+		if measureErr != nil {
+			got = failed(m, measureErr)
 		}
 		for _, r := range got {
 			r.Table = m.table
@@ -82,12 +79,18 @@ func run(ctx context.Context, args []string) (err error) {
 				rows = append(rows, r.judged())
 			}
 		}
+		if ctx.Err() != nil {
+			break // told to end: print what there is
+		}
 	}
 	printTables(os.Stdout, rows)
 	if *jsonFile != "" {
-		return writeJSON(*jsonFile, rows)
+		err = writeJSON(*jsonFile, rows)
 	}
-	return nil
+	if ctx.Err() != nil {
+		err = errors.Join(err, context.Cause(ctx))
+	}
+	return err
 }
 
 // selection is what -only chose; empty is everything.

@@ -63,7 +63,7 @@ func firstLines(text string, n int) string {
 type process struct {
 	cmd    *exec.Cmd
 	lines  chan string // what it prints, line by line
-	stdin  io.Closer
+	stdin  io.WriteCloser
 	ended  chan struct{}
 	stderr strings.Builder
 }
@@ -114,10 +114,11 @@ func (p *process) line(ctx context.Context, within time.Duration) (string, error
 	}
 }
 
-// stop closes the program's stdin, which tells subjects to end, and kills it after twenty seconds.
+// stop closes the program's stdin, which tells subjects to end, and kills it after ninety seconds: an appliance takes
+// its containers along.
 func (p *process) stop() {
 	p.stdin.Close()
-	p.end(20 * time.Second)
+	p.end(90 * time.Second)
 }
 
 // terminate ends a program that doesn't know of stdin.
@@ -136,8 +137,10 @@ func (p *process) end(within time.Duration) {
 }
 
 // rss is the process's resident memory in MiB.
-func (p *process) rss() (float64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+func (p *process) rss() (float64, error) { return rssOf(p.cmd.Process.Pid) }
+
+func rssOf(pid int) (float64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, fmt.Errorf("resident memory: %w", err)
 	}
