@@ -193,6 +193,12 @@ func (a *Appliance) Run(ctx context.Context) error {
 				return nil
 			}
 		}
+		if err := a.createClasses(groupCtx); err != nil {
+			if groupCtx.Err() != nil {
+				return nil
+			}
+			return err
+		}
 		close(a.ready)
 		return nil
 	})
