@@ -14,6 +14,7 @@ test: deps lint
 	cd internal/e2e && $(GO) test -timeout 20m ./...
 
 bench: deps
+	@.ci/deps nginx-light wrk
 	cd examples/bench && $(GO) run . $(ARGS)
 
 lint:

@@ -37,7 +37,7 @@ func (p *parts) advertised() netip.AddrPort {
 		return at
 	case at.Addr().IsValid() && listening.IsValid():
 		return netip.AddrPortFrom(at.Addr(), listening.Port())
-	case listening.IsValid() && !listening.Addr().IsUnspecified():
+	case listening.IsValid() && !listening.Addr().IsUnspecified() && !listening.Addr().IsLoopback(): // pods can't reach those
 		return listening
 	}
 	return netip.AddrPort{}

@@ -80,7 +80,7 @@ func validateEndpointIP(ip string, path *field.Path) field.ErrorList {
 		return field.ErrorList{field.Invalid(path, ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")}
 	case addr.IsUnspecified():
 		return field.ErrorList{field.Invalid(path, ip, fmt.Sprintf("may not be unspecified (%s)", ip))}
-	case addr.IsLoopback():
+	case addr.IsLoopback() && !wasiPodRange().Contains(addr):
 		return field.ErrorList{field.Invalid(path, ip, "may not be in the loopback range (127.0.0.0/8, ::1/128)")}
 	case addr.IsLinkLocalUnicast():
 		return field.ErrorList{field.Invalid(path, ip, "may not be in the link-local range (169.254.0.0/16, fe80::/10)")}
@@ -88,6 +88,12 @@ func validateEndpointIP(ip string, path *field.Path) field.ErrorList {
 		return field.ErrorList{field.Invalid(path, ip, "may not be in the link-local multicast range (224.0.0.0/24, ff02::/10)")}
 	}
 	return nil
+}
+
+// wasiPodRange is where pods that run in process have their addresses. Kubernetes refuses all loopback
+// addresses, so that nobody reaches the node's own services through a proxy; those don't listen here.
+func wasiPodRange() netip.Prefix {
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{127, 64, 0, 0}), 10)
 }
 
 // endpointsCell lists the first three addresses, as kubectl does.

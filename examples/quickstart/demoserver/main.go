@@ -44,7 +44,7 @@ func run() error {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintf(w, "%s %s\n", version, host) })
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}
 
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	ctx, stop := ending()
 	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(listener) }()
@@ -58,6 +58,15 @@ func run() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	return server.Shutdown(ctx)
+}
+
+// ending is done when the program is asked to end. WASI has no signals, and Go's wait for one would
+// keep the guest busy and starve its network; there the engine closes the listener itself.
+func ending() (context.Context, context.CancelFunc) {
+	if runtime.GOOS == "wasip1" {
+		return context.WithCancel(context.Background())
+	}
+	return signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 }
 
 func listen() (net.Listener, error) {
