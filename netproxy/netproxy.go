@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,6 +100,10 @@ func (p *Proxy) Mapping() []userspace.Mapping {
 	p.stateMu.Lock()
 	defer p.stateMu.Unlock()
 	if p.dnsAt.IsValid() {
+		// The DNS Service has no endpoints: the server itself answers for it.
+		out = slices.DeleteFunc(out, func(m userspace.Mapping) bool {
+			return m.Address.Addr() == p.cfg.DNSServiceIP && m.Address.Port() == 53
+		})
 		ip := p.cfg.DNSServiceIP
 		if !ip.IsValid() {
 			ip = netip.IPv4Unspecified()

@@ -60,3 +60,10 @@ func TestTwoAppliancesOnOneHost(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// The same story without root: WASI pods and a user-space proxy.
+func TestTheStoryOnWasm(t *testing.T) {
+	if err := tell(t, "wasm", "wasm"); err != nil {
+		t.Fatal(err)
+	}
+}

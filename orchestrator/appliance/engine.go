@@ -2,12 +2,12 @@ package appliance
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 
 	"github.com/pintle/pintle/runtime"
 	"github.com/pintle/pintle/runtime/containerd"
+	"github.com/pintle/pintle/runtime/wasm"
 )
 
 // engines are what runs this appliance's containers, the default first.
@@ -18,8 +18,12 @@ type engines struct {
 }
 
 func chooseEngines(cfg Config) (*engines, error) {
+	wasmEngine, err := wasm.New(wasm.Config{DataDir: filepath.Join(cfg.DataDir, "wasm"), Logger: cfg.Logger.With("part", "wasm")})
+	if err != nil {
+		return nil, fmt.Errorf("appliance: %w", err)
+	}
 	if cfg.Engine == Wasm {
-		return nil, errors.New("appliance: Config.Engine: this version has no wasm engine: leave it empty and run as root on Linux with containerd")
+		return &engines{all: []runtime.Engine{wasmEngine}, choice: "WASI pods in process and a user-space proxy, because Config.Engine says wasm"}, nil
 	}
 	containerdEngine, err := containerd.New(containerd.Config{
 		Name: cfg.Name, DataDir: filepath.Join(cfg.DataDir, "containerd"), Address: cfg.ContainerdAddress,
@@ -31,11 +35,12 @@ func chooseEngines(cfg Config) (*engines, error) {
 		if cfg.ContainerdAddress != "" {
 			why = "the containerd at " + cfg.ContainerdAddress
 		}
-		return &engines{all: []runtime.Engine{containerdEngine}, containerd: containerdEngine,
+		return &engines{all: []runtime.Engine{containerdEngine, wasmEngine}, containerd: containerdEngine,
 			choice: "real containers on " + why + ", and nftables"}, nil
-	default:
-		return nil, fmt.Errorf("appliance: containers can't run here: %w", err)
+	case cfg.Engine == Containerd:
+		return nil, fmt.Errorf("appliance: %w", err)
 	}
+	return &engines{all: []runtime.Engine{wasmEngine}, choice: fmt.Sprintf("WASI pods in process and a user-space proxy, because containers can't run here: %v", err)}, nil
 }
 
 func (e *engines) wasmOnly() bool { return e.containerd == nil }
