@@ -24,6 +24,15 @@ type Config struct {
 	// only this process reaches the API.
 	Listener net.Listener
 	Address  string
+	// Member names this process among the members of the control plane: a DNS name. "" is the host's name. It
+	// stays with the data folder.
+	Member string
+	// MemberAddress is where the other members reach the port, "host:port"; "" is the listener's address, or,
+	// where that is none in particular, the machine's first.
+	MemberAddress string
+	// Join makes this process a member of a cluster that is there; nil starts one, or goes on with that of
+	// the data folder. It needs a Listener or an Address.
+	Join *Join
 	// Advertise is where pods reach the API: the endpoint of the Service default/kubernetes. Zero means
 	// the listener's own address.
 	Advertise netip.AddrPort
@@ -42,6 +51,8 @@ type Config struct {
 
 	Logger *slog.Logger                        // nil discards
 	Clock  clock.WithTickerAndDelayedExecution // nil: the machine's
+
+	serviceCIDRGiven bool
 }
 
 // defaultServiceCIDR is the range that kubeadm uses.
@@ -57,6 +68,25 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Listener != nil && c.Address != "" {
 		return c, fmt.Errorf("orchestrator: Config.Listener and Config.Address are both set: give one")
 	}
+	if c.Member != "" {
+		if problems := validation.IsDNS1123Subdomain(c.Member); len(problems) > 0 {
+			return c, fmt.Errorf("orchestrator: Config.Member %q: %s", c.Member, problems[0])
+		}
+	}
+	if c.MemberAddress != "" {
+		if _, _, err := net.SplitHostPort(c.MemberAddress); err != nil {
+			return c, fmt.Errorf("orchestrator: Config.MemberAddress %q: give host:port", c.MemberAddress)
+		}
+	}
+	if c.Join != nil {
+		if c.Listener == nil && c.Address == "" {
+			return c, fmt.Errorf("orchestrator: Config.Join needs a Listener or an Address: the other members connect to this one")
+		}
+		if len(c.Join.Addresses) == 0 {
+			return c, fmt.Errorf("orchestrator: Config.Join.Addresses is empty: name a member")
+		}
+	}
+	c.serviceCIDRGiven = c.ServiceCIDR.IsValid()
 	if !c.ServiceCIDR.IsValid() {
 		c.ServiceCIDR = defaultServiceCIDR
 	}

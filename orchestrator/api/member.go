@@ -38,15 +38,14 @@ type Member struct {
 
 // MemberSpec is what is wanted of a member.
 type MemberSpec struct {
-	// Role is Voter, or Standby for one that holds the state and has no vote. Empty: a voter as soon as it has
-	// caught up.
+	// Role Voter gives it its vote now. Empty: as soon as it has caught up and stayed so.
 	Role MemberRole `json:"role,omitempty"`
 }
 
 // MemberRole is what a member does in the cluster.
 type MemberRole string
 
-// The roles of members.
+// The roles of members. A Standby holds the state and has no vote yet.
 const (
 	MemberVoter   MemberRole = "Voter"
 	MemberStandby MemberRole = "Standby"
@@ -145,7 +144,7 @@ func memberKind() *Kind {
 		}),
 		Validate: check(func(m *Member) (errs field.ErrorList) {
 			if m.Spec.Role != "" {
-				errs = append(errs, oneOf(m.Spec.Role, []MemberRole{MemberVoter, MemberStandby}, field.NewPath("spec", "role"))...)
+				errs = append(errs, oneOf(m.Spec.Role, []MemberRole{MemberVoter}, field.NewPath("spec", "role"))...)
 			}
 			for name, address := range map[string]string{"address": m.Status.Address, "apiAddress": m.Status.APIAddress} {
 				if _, _, err := net.SplitHostPort(address); address != "" && err != nil {

@@ -40,6 +40,9 @@ func RenewNode(ctx context.Context, addresses []string, ca *x509.CertPool, prese
 	return ask[Admission](ctx, addresses, config, Token{}, "/v1/node/renewal", nodeBody{Name: name, CSR: csr})
 }
 
+// ErrOtherCluster is the answer of a token to a server of another cluster than its own.
+var ErrOtherCluster = errors.New("the server belongs to another cluster than the join token")
+
 // invitedConfig believes the server whose chain ends in the CA that the token names. There is nothing else
 // to believe in yet.
 func invitedConfig(token Token) *tls.Config {
@@ -62,7 +65,7 @@ func invitedConfig(token Token) *tls.Config {
 				}
 				return onlyMembers(state)
 			}
-			return errors.New("the server belongs to another cluster than the join token")
+			return ErrOtherCluster
 		},
 	}
 }
@@ -81,7 +84,7 @@ func ask[Answer any](ctx context.Context, addresses []string, config *tls.Config
 		}
 		err = fmt.Errorf("join: %s: %w", address, err)
 		var refusal Refusal
-		if errors.Is(err, ErrNotInvited) || errors.As(err, &refusal) {
+		if errors.Is(err, ErrNotInvited) || errors.Is(err, ErrOtherCluster) || errors.As(err, &refusal) {
 			return none, err
 		}
 		errs = append(errs, err)
