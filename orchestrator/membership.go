@@ -99,7 +99,7 @@ func fetchIdentity(ctx context.Context, cfg Config, m *membership) (*identity, e
 	}
 	var grant cluster.Grant
 	for {
-		if grant, err = cluster.JoinMember(ctx, cfg.Join.Addresses, token); err == nil {
+		if grant, err = cluster.JoinMember(ctx, cfg.Join.Addresses, token, cfg.Clock.Now); err == nil {
 			break
 		}
 		if final(err) || ctx.Err() != nil {

@@ -16,9 +16,10 @@ import (
 )
 
 // JoinMember asks the members at addresses, one after the other, for the keys of the cluster that the
-// token names. An address whose CA is another is an error of its own: nothing was said to it.
-func JoinMember(ctx context.Context, addresses []string, token Token) (Grant, error) {
-	return ask[Grant](ctx, addresses, invitedConfig(token), token, "/v1/member", memberBody{})
+// token names. An address whose CA is another is an error of its own: nothing was said to it. now tells the time
+// for certificates; nil is time.Now.
+func JoinMember(ctx context.Context, addresses []string, token Token, now func() time.Time) (Grant, error) {
+	return ask[Grant](ctx, addresses, invitedConfig(token, now), token, "/v1/member", memberBody{})
 }
 
 // Announce tells the cluster where this member's store is reached, so that it takes part. It can be
@@ -29,13 +30,13 @@ func Announce(ctx context.Context, addresses []string, identity Identity, member
 }
 
 // JoinNode asks for a certificate of the node for the key of csr (PEM).
-func JoinNode(ctx context.Context, addresses []string, token Token, name string, csr []byte) (Admission, error) {
-	return ask[Admission](ctx, addresses, invitedConfig(token), token, "/v1/node", nodeBody{Name: name, CSR: csr})
+func JoinNode(ctx context.Context, addresses []string, token Token, name string, csr []byte, now func() time.Time) (Admission, error) {
+	return ask[Admission](ctx, addresses, invitedConfig(token, now), token, "/v1/node", nodeBody{Name: name, CSR: csr})
 }
 
 // RenewNode asks for the node's next certificate, with its present one.
-func RenewNode(ctx context.Context, addresses []string, ca *x509.CertPool, present tls.Certificate, name string, csr []byte) (Admission, error) {
-	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: ca, ServerName: memberHost, NextProtos: []string{ProtocolJoin},
+func RenewNode(ctx context.Context, addresses []string, ca *x509.CertPool, present tls.Certificate, name string, csr []byte, now func() time.Time) (Admission, error) {
+	config := &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: ca, ServerName: memberHost, NextProtos: []string{ProtocolJoin}, Time: now,
 		Certificates: []tls.Certificate{present}, VerifyConnection: onlyMembers}
 	return ask[Admission](ctx, addresses, config, Token{}, "/v1/node/renewal", nodeBody{Name: name, CSR: csr})
 }
@@ -45,7 +46,10 @@ var ErrOtherCluster = errors.New("the server belongs to another cluster than the
 
 // invitedConfig believes the server whose chain ends in the CA that the token names. There is nothing else
 // to believe in yet.
-func invitedConfig(token Token) *tls.Config {
+func invitedConfig(token Token, now func() time.Time) *tls.Config {
+	if now == nil {
+		now = time.Now
+	}
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{ProtocolJoin},
 		InsecureSkipVerify: true, // the token's pin takes its place, below
@@ -60,7 +64,7 @@ func invitedConfig(token Token) *tls.Config {
 				}
 				pool := x509.NewCertPool()
 				pool.AddCert(ca)
-				if _, err := chain[0].Verify(x509.VerifyOptions{Roots: pool, DNSName: memberHost}); err != nil {
+				if _, err := chain[0].Verify(x509.VerifyOptions{Roots: pool, DNSName: memberHost, CurrentTime: now()}); err != nil {
 					return err
 				}
 				return onlyMembers(state)
@@ -135,9 +139,19 @@ func askOne[Answer any](ctx context.Context, address string, config *tls.Config,
 	return answer, nil
 }
 
-// NodeRequest is the certificate that a node gets.
+// NodeRequest is the certificate that a node's agent gets.
 func NodeRequest(node string) pki.Request {
 	request := pki.ClientRequest(nodeUser(node), groupNodes)
-	request.Lifetime = 90 * 24 * time.Hour
+	request.Lifetime = nodeLifetime
 	return request
 }
+
+// ProxyRequest is the certificate that a node's proxy gets. It reads what every proxy needs: Services, endpoints,
+// Ingresses and the Secrets with their certificates.
+func ProxyRequest() pki.Request {
+	request := pki.ClientRequest("system:kube-proxy")
+	request.Lifetime = nodeLifetime
+	return request
+}
+
+const nodeLifetime = 90 * 24 * time.Hour

@@ -7,12 +7,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+	"k8s.io/utils/clock"
 
 	"github.com/pintle/pintle/internal/pki"
 )
@@ -49,13 +51,28 @@ func (h *fakeHost) AdmitNode(_ context.Context, name string, csr []byte, renewal
 		return Admission{}, Refusal{"another machine is node taken"}
 	}
 	cert, err := h.ca.Sign(NodeRequest(name), csr)
-	return Admission{CACert: h.ca.CertPEM(), Certificate: cert, Cluster: "test"}, err
+	if err != nil {
+		return Admission{}, err
+	}
+	proxy, err := h.ca.Sign(ProxyRequest(), csr)
+	return Admission{CACert: h.ca.CertPEM(), Certificate: cert, ProxyCertificate: proxy, Cluster: "test"}, err
+}
+
+func (h *fakeHost) Drained(_ context.Context, address netip.Addr) error {
+	if address != netip.MustParseAddr("10.0.0.7") {
+		return errors.New("another address was expected")
+	}
+	return nil
 }
 
 // start serves a port with every protocol, as the orchestrator does.
 func start(t *testing.T, name string) (host *fakeHost, port *Port, identity Identity) {
+	return startAt(t, name, clock.RealClock{})
+}
+
+func startAt(t *testing.T, name string, now clock.PassiveClock) (host *fakeHost, port *Port, identity Identity) {
 	t.Helper()
-	ca, err := pki.NewCA(name, nil)
+	ca, err := pki.NewCA(name, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,12 +81,12 @@ func start(t *testing.T, name string) (host *fakeHost, port *Port, identity Iden
 		t.Fatal(err)
 	}
 	host = &fakeHost{ca: ca, token: token, added: map[string]string{}}
-	identity = Identity{Certificate: ca.Rotating(MemberRequest("a")), CA: ca.Pool()}
+	identity = Identity{Certificate: ca.Rotating(MemberRequest("a")), CA: ca.Pool(), Now: now.Now}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	api := &tls.Config{GetCertificate: ca.Rotating(pki.ServerRequest("api", "127.0.0.1")).GetCertificate, NextProtos: []string{"h2", "http/1.1"}}
+	api := &tls.Config{GetCertificate: ca.Rotating(pki.ServerRequest("api", "127.0.0.1", apiHost)).GetCertificate, NextProtos: []string{"h2", "http/1.1"}}
 	port = NewPort(l, ServerConfig(api, identity, ca.Certificate()), nil)
 	joins, raft, web := port.Listen(ProtocolJoin), port.Listen(ProtocolRaft), port.API()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -148,7 +165,7 @@ func TestAMachineJoinsWithAToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	grant, err := JoinMember(t.Context(), addresses, token)
+	grant, err := JoinMember(t.Context(), addresses, token, nil)
 	if err != nil || grant.Name != "test" {
 		t.Fatalf("%+v %v", grant, err)
 	}
@@ -167,7 +184,7 @@ func TestAMachineJoinsWithAToken(t *testing.T) {
 
 	key, _ := pki.NewKey()
 	csr, _ := pki.NewCSR(key, "whatever")
-	admission, err := JoinNode(t.Context(), addresses, token, "n1", csr)
+	admission, err := JoinNode(t.Context(), addresses, token, "n1", csr, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,13 +196,13 @@ func TestAMachineJoinsWithAToken(t *testing.T) {
 	if name := NodeName(present.Leaf.Subject.CommonName, present.Leaf.Subject.Organization); name != "n1" {
 		t.Errorf("the certificate is for %q", name)
 	}
-	if _, err := RenewNode(t.Context(), addresses, ca.Pool(), present, "n1", csr); err != nil {
+	if _, err := RenewNode(t.Context(), addresses, ca.Pool(), present, "n1", csr, nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := RenewNode(t.Context(), addresses, ca.Pool(), present, "n2", csr); !errors.As(err, &refusal) {
+	if _, err := RenewNode(t.Context(), addresses, ca.Pool(), present, "n2", csr, nil); !errors.As(err, &refusal) {
 		t.Errorf("n1 became n2: %v", err)
 	}
-	if _, err := JoinNode(t.Context(), addresses, token, "taken", csr); !errors.As(err, &refusal) || !strings.Contains(err.Error(), "another machine") {
+	if _, err := JoinNode(t.Context(), addresses, token, "taken", csr, nil); !errors.As(err, &refusal) || !strings.Contains(err.Error(), "another machine") {
 		t.Errorf("a taken name: %v", err)
 	}
 	// A node is no member: it may not speak to the stores.
@@ -205,11 +222,11 @@ func TestWhoIsNotInvitedStaysOut(t *testing.T) {
 	addresses := []string{port.Addr().String()}
 	wrong := host.token
 	wrong.Secret = "aaaaaaaaaaaaaaaa"
-	if _, err := JoinMember(t.Context(), addresses, wrong); !errors.Is(err, ErrNotInvited) {
+	if _, err := JoinMember(t.Context(), addresses, wrong, nil); !errors.Is(err, ErrNotInvited) {
 		t.Errorf("a wrong secret: %v", err)
 	}
 	// The other cluster hears nothing of the secret: the pin is checked in the handshake.
-	if _, err := JoinMember(t.Context(), []string{otherPort.Addr().String()}, host.token); err == nil || !strings.Contains(err.Error(), "another cluster") {
+	if _, err := JoinMember(t.Context(), []string{otherPort.Addr().String()}, host.token, nil); err == nil || !strings.Contains(err.Error(), "another cluster") {
 		t.Errorf("an impostor: %v", err)
 	}
 	if err := Announce(t.Context(), addresses, Identity{Certificate: other.ca.Rotating(MemberRequest("x")), CA: host.ca.Pool()}, "x", "y"); err == nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -36,10 +37,13 @@ type Grant struct {
 
 // Admission is what an invited node learns.
 type Admission struct {
-	CACert      []byte // PEM
-	Certificate []byte // PEM, for the key of its request
-	Cluster     string // the cluster's name
-	ServiceCIDR string
+	CACert           []byte // PEM
+	Certificate      []byte // PEM, of the agent, for the key of its request
+	ProxyCertificate []byte // PEM, of the proxy, for the same key
+	Cluster          string // the cluster's name
+	ServiceCIDR      string
+	PodCIDR          string // of this node's pods, its own as long as the cluster remembers it
+	ClusterPodCIDR   string // of all nodes' pods
 }
 
 // Host answers for the cluster. Errors that are a Refusal reach the machine with their text.
@@ -49,6 +53,8 @@ type Host interface {
 	Grant() (Grant, error)
 	// AddMember lets the store of the member at address take part. Adding it again changes its address.
 	AddMember(ctx context.Context, member, address string) error
+	// Drained waits until no proxy of the cluster sends new connections to the address, or ctx ends.
+	Drained(ctx context.Context, address netip.Addr) error
 	// AdmitNode signs the key of csr (PEM) for the node of that name. renewal says that the caller has
 	// proved to be that node already.
 	AdmitNode(ctx context.Context, name string, csr []byte, renewal bool) (Admission, error)
@@ -70,6 +76,7 @@ func newJoinHandler(host Host, log *slog.Logger) http.Handler {
 	mux.HandleFunc("POST /v1/member/address", h.answer(h.address))
 	mux.HandleFunc("POST /v1/node", h.answer(h.node))
 	mux.HandleFunc("POST /v1/node/renewal", h.answer(h.renewal))
+	mux.HandleFunc("POST /v1/node/drained", h.answer(h.drained))
 	return mux
 }
 
@@ -84,6 +91,8 @@ type nodeBody struct {
 	Name string
 	CSR  []byte
 }
+
+type drainedBody struct{ Address netip.Addr }
 
 type failureBody struct{ Error string }
 
@@ -161,6 +170,17 @@ func (h *joinHandler) admit(r *http.Request, renewal bool) (any, error) {
 		return nil, Refusal{fmt.Sprintf("this needs the certificate of node %q", body.Name)}
 	}
 	return h.host.AdmitNode(r.Context(), body.Name, body.CSR, renewal)
+}
+
+func (h *joinHandler) drained(r *http.Request) (any, error) {
+	var body drainedBody
+	if err := read(r, &body); err != nil {
+		return nil, err
+	}
+	if !strings.HasPrefix(subject(r), nodeUser("")) {
+		return nil, Refusal{"this needs the certificate of a node"}
+	}
+	return struct{}{}, h.host.Drained(r.Context(), body.Address)
 }
 
 func read(r *http.Request, into any) error {
