@@ -45,6 +45,9 @@ type Config struct {
 	// NoAutoCompact leaves forgetting to Compact alone. The folder then grows without bound.
 	NoAutoCompact bool
 
+	// speaks is the highest version of the log's format that this member speaks; tests lower or raise
+	// it. 0: what this code speaks.
+	speaks int
 	// fault, in tests, is asked before each kind of disk operation: "log", "stable", "flush",
 	// "snapshot".
 	fault func(op string) error
@@ -65,6 +68,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Network == nil && (c.Join || c.Address != "") {
 		return c, fmt.Errorf("%w: Join and Address need a Network", ErrInvalid)
+	}
+	if c.speaks == 0 {
+		c.speaks = formatNow
 	}
 	if c.RemoveDeadAfter == 0 {
 		c.RemoveDeadAfter = 24 * time.Hour
