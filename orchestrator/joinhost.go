@@ -15,8 +15,6 @@ import (
 
 	"github.com/pintle/pintle/internal/pki"
 	"github.com/pintle/pintle/orchestrator/cluster"
-	"github.com/pintle/pintle/orchestrator/registry"
-	"github.com/pintle/pintle/raftstore"
 )
 
 // An invitation is a Secret, of the form that Kubernetes documents for bootstrap tokens, so that kubectl
@@ -35,20 +33,14 @@ const (
 )
 
 // joinHost answers machines that join: a cluster.Host.
-type joinHost struct {
-	cfg        Config
-	membership membership
-	identity   *identity
-	registry   *registry.Registry
-	store      *raftstore.Store
-}
+type joinHost struct{ *parts }
 
 func secretsGVR() schema.GroupVersionResource {
 	return corev1.SchemeGroupVersion.WithResource("secrets")
 }
 
 // Invited looks the invitation up among the Secrets.
-func (h *joinHost) Invited(ctx context.Context, id, secret string, role cluster.Role) error {
+func (h joinHost) Invited(ctx context.Context, id, secret string, role cluster.Role) error {
 	s, err := get[*corev1.Secret](ctx, objects{h.registry}, secretsGVR(), metav1.NamespaceSystem, secretPrefix+id)
 	switch {
 	case apierrors.IsNotFound(err):
@@ -69,7 +61,7 @@ func (h *joinHost) Invited(ctx context.Context, id, secret string, role cluster.
 }
 
 // Grant gives a member everything: it is the cluster from then on.
-func (h *joinHost) Grant() (cluster.Grant, error) {
+func (h joinHost) Grant() (cluster.Grant, error) {
 	key, err := pki.MarshalKey(h.identity.key)
 	return cluster.Grant{
 		Name: h.membership.Cluster, CACert: h.identity.ca.CertPEM(), CAKey: h.identity.ca.KeyPEM(),
@@ -78,12 +70,12 @@ func (h *joinHost) Grant() (cluster.Grant, error) {
 }
 
 // AddMember is the store's.
-func (h *joinHost) AddMember(ctx context.Context, member, address string) error {
+func (h joinHost) AddMember(ctx context.Context, member, address string) error {
 	return h.store.AddMember(ctx, member, address)
 }
 
 // AdmitNode signs for a node, unless another machine has its name and is alive.
-func (h *joinHost) AdmitNode(ctx context.Context, name string, csr []byte, renewal bool) (cluster.Admission, error) {
+func (h joinHost) AdmitNode(ctx context.Context, name string, csr []byte, renewal bool) (cluster.Admission, error) {
 	if !renewal {
 		lease, err := get[*coordinationv1.Lease](ctx, objects{h.registry}, coordinationv1.SchemeGroupVersion.WithResource("leases"), corev1.NamespaceNodeLease, name)
 		if err != nil && !apierrors.IsNotFound(err) {
@@ -97,8 +89,12 @@ func (h *joinHost) AdmitNode(ctx context.Context, name string, csr []byte, renew
 	if err != nil {
 		return cluster.Admission{}, cluster.Refusal{Reason: err.Error()}
 	}
-	return cluster.Admission{CACert: h.identity.ca.CertPEM(), Certificate: certificate, Cluster: h.membership.Cluster,
-		ServiceCIDR: h.membership.ServiceCIDR.String()}, nil
+	proxy, err := h.identity.ca.Sign(cluster.ProxyRequest(), csr)
+	if err != nil {
+		return cluster.Admission{}, err
+	}
+	return cluster.Admission{CACert: h.identity.ca.CertPEM(), Certificate: certificate, ProxyCertificate: proxy,
+		Cluster: h.membership.Cluster, ServiceCIDR: h.membership.ServiceCIDR.String()}, nil
 }
 
 // The roles that a machine can be invited to.

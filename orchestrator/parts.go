@@ -137,6 +137,5 @@ func (p *parts) run(ctx context.Context, ready chan<- struct{}) error {
 }
 
 func (p *parts) serveJoins(ctx context.Context) error {
-	host := &joinHost{cfg: p.cfg, membership: p.membership, identity: p.identity, registry: p.registry, store: p.store}
-	return cluster.ServeJoin(ctx, p.joins, host, p.cfg.Logger.With("part", "join"))
+	return cluster.ServeJoin(ctx, p.joins, joinHost{p}, p.cfg.Logger.With("part", "join"))
 }

@@ -42,8 +42,6 @@ type Admission struct {
 	ProxyCertificate []byte // PEM, of the proxy, for the same key
 	Cluster          string // the cluster's name
 	ServiceCIDR      string
-	PodCIDR          string // of this node's pods, its own as long as the cluster remembers it
-	ClusterPodCIDR   string // of all nodes' pods
 }
 
 // Host answers for the cluster. Errors that are a Refusal reach the machine with their text.
