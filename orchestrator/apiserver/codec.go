@@ -87,17 +87,6 @@ const (
 	validateStrict fieldValidation = "Strict"
 )
 
-func fieldValidationOf(r *http.Request) (fieldValidation, error) {
-	switch v := fieldValidation(r.URL.Query().Get("fieldValidation")); v {
-	case "":
-		return validateWarn, nil
-	case validateIgnore, validateWarn, validateStrict:
-		return v, nil
-	default:
-		return "", apierrors.NewBadRequest(fmt.Sprintf(`invalid fieldValidation %q: supported values are "Ignore", "Warn", "Strict"`, v))
-	}
-}
-
 // decode reads a body as an object of kind want. Warnings about unknown fields go into the
 // answer's headers.
 func (c *codecs) decode(w http.ResponseWriter, raw []byte, f format, want schema.GroupVersionKind, into runtime.Object, v fieldValidation) error {

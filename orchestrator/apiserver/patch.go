@@ -97,7 +97,7 @@ func (c *call) patch(w http.ResponseWriter, r *http.Request, subresource string)
 	if err != nil {
 		return err
 	}
-	opts, err := c.writeOptions(r)
+	opts, err := c.writeOptions(r, patchOptionsKind)
 	if err != nil {
 		return err
 	}
@@ -258,7 +258,7 @@ func (c *call) applyNew(ctx context.Context, opts writeOptions, applied *unstruc
 	if err := c.checkEscalation(ctx, obj, nil); err != nil {
 		return nil, err
 	}
-	return c.registry.Create(ctx, c.gvr, obj, c.createOptions(opts.dryRun, opts.manager))
+	return c.registry.Create(ctx, c.gvr, obj, c.createOptions(opts))
 }
 
 // readApplied reads a configuration: YAML or JSON, with its kind, that fits the URL.

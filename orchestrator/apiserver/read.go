@@ -10,6 +10,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -22,6 +24,9 @@ import (
 func (c *call) get(w http.ResponseWriter, r *http.Request) error {
 	neg, err := negotiate(r.Header.Get("Accept"), c.query, []string{asTable, asPartial})
 	if err != nil {
+		return err
+	}
+	if err := c.registry.Reach(r.Context(), c.query.Get("resourceVersion")); err != nil {
 		return err
 	}
 	entry, err := c.registry.Get(r.Context(), c.gvr, c.namespace, c.name)
@@ -78,7 +83,7 @@ func protobufBytes(obj runtime.Object, gvk schema.GroupVersionKind) ([]byte, err
 }
 
 // listOptions reads the query of a list, a watch or a deletecollection.
-func listOptions(query url.Values) (metav1.ListOptions, labels.Selector, fields.Selector, error) {
+func listOptions(query url.Values, watching bool) (metav1.ListOptions, labels.Selector, fields.Selector, error) {
 	var opts metav1.ListOptions
 	if err := metav1.Convert_url_Values_To_v1_ListOptions(&query, &opts, nil); err != nil {
 		return opts, nil, nil, apierrors.NewBadRequest(err.Error())
@@ -93,6 +98,13 @@ func listOptions(query url.Values) (metav1.ListOptions, labels.Selector, fields.
 	}
 	if opts.Limit < 0 {
 		return opts, nil, nil, apierrors.NewBadRequest("limit: must not be negative")
+	}
+	opts.Watch = watching
+	if err := invalidOptions("ListOptions", validation.ValidateListOptions(&internalversion.ListOptions{
+		Watch: watching, ResourceVersion: opts.ResourceVersion, ResourceVersionMatch: opts.ResourceVersionMatch,
+		Continue: opts.Continue, SendInitialEvents: opts.SendInitialEvents,
+	}, true)); err != nil {
+		return opts, nil, nil, err
 	}
 	if selector.Empty() {
 		selector = nil
@@ -124,6 +136,9 @@ func (c *call) checkFields(selector fields.Selector) error {
 	}
 	for _, requirement := range selector.Requirements() {
 		if _, ok := known[requirement.Field]; !ok && requirement.Field != "metadata.name" && (requirement.Field != "metadata.namespace" || !c.kind.Namespaced) {
+			if c.kind.Fields == nil {
+				return apierrors.NewBadRequest(fmt.Sprintf(`%q is not a known field selector: only "metadata.name", "metadata.namespace"`, requirement.Field))
+			}
 			return apierrors.NewBadRequest("field label not supported: " + requirement.Field)
 		}
 	}
@@ -135,7 +150,7 @@ func (c *call) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	opts, selector, fieldSelector, err := listOptions(c.query)
+	opts, selector, fieldSelector, err := listOptions(c.query, false)
 	if err != nil {
 		return err
 	}

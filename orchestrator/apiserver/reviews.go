@@ -53,7 +53,7 @@ func (s *Server) serveReview(w http.ResponseWriter, r *http.Request, info reques
 	if err != nil {
 		return err
 	}
-	validation, err := fieldValidationOf(r)
+	opts, err := readWriteOptions(r, r.URL.Query(), createOptionsKind)
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (s *Server) serveReview(w http.ResponseWriter, r *http.Request, info reques
 		return err
 	}
 	review := kind.make()
-	if err := s.codecs.decode(w, raw, f, kind.gvk, review, validation); err != nil {
+	if err := s.codecs.decode(w, raw, f, kind.gvk, review, opts.validation); err != nil {
 		return err
 	}
 	answer, err := s.reviews.Create(r.Context(), user, info.namespace, review)

@@ -97,7 +97,7 @@ func success() *metav1.Status {
 }
 
 func (c *call) bind(w http.ResponseWriter, r *http.Request) error {
-	opts, err := c.writeOptions(r)
+	opts, err := c.writeOptions(r, createOptionsKind)
 	if err != nil {
 		return err
 	}
@@ -122,7 +122,7 @@ func (c *call) bind(w http.ResponseWriter, r *http.Request) error {
 	if len(problems) > 0 {
 		return apierrors.NewInvalid(schema.GroupKind{Kind: "Binding"}, c.name, problems)
 	}
-	if _, err := c.registry.Bind(r.Context(), c.namespace, c.name, binding.UID, binding.Target.Name, c.createOptions(opts.dryRun, opts.manager)); err != nil {
+	if _, err := c.registry.Bind(r.Context(), c.namespace, c.name, binding.UID, binding.Target.Name, c.createOptions(opts)); err != nil {
 		return err
 	}
 	return c.writeObject(w, r, http.StatusCreated, success(), neg)
@@ -132,7 +132,7 @@ func (c *call) token(w http.ResponseWriter, r *http.Request) error {
 	if c.cfg.Issuer == nil {
 		return apierrors.NewServiceUnavailable("this server issues no service account tokens")
 	}
-	opts, err := c.writeOptions(r)
+	opts, err := c.writeOptions(r, createOptionsKind)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,11 @@ func (c *call) scale(w http.ResponseWriter, r *http.Request) error {
 		}
 		return c.writeObject(w, r, http.StatusOK, c.scaleOf(entry.Object()), neg)
 	}
-	opts, err := c.writeOptions(r)
+	kind := updateOptionsKind
+	if c.info.verb == "patch" {
+		kind = patchOptionsKind
+	}
+	opts, err := c.writeOptions(r, kind)
 	if err != nil {
 		return err
 	}

@@ -25,7 +25,7 @@ const minWatch = 30 * time.Minute
 
 // watchOptions translate a query. The one that is left to the caller is which revision to start from.
 func (c *call) watchOptions() (registry.WatchOptions, metav1.ListOptions, error) {
-	opts, selector, fieldSelector, err := listOptions(c.query)
+	opts, selector, fieldSelector, err := listOptions(c.query, true)
 	if err != nil {
 		return registry.WatchOptions{}, opts, err
 	}
@@ -36,26 +36,13 @@ func (c *call) watchOptions() (registry.WatchOptions, metav1.ListOptions, error)
 	if opts.ResourceVersion != "" {
 		revision, err := strconv.ParseInt(opts.ResourceVersion, 10, 64)
 		if err != nil || revision < 0 {
-			return out, opts, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}, "", field.ErrorList{
+			return out, opts, invalidOptions("ListOptions", field.ErrorList{
 				field.Invalid(field.NewPath("resourceVersion"), opts.ResourceVersion, "must be a number that the server gave")})
 		}
 		out.FromRevision = revision
 	}
-	invalid := func(message string) error {
-		return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}, "", field.ErrorList{field.Forbidden(field.NewPath("sendInitialEvents"), message)})
-	}
-	switch {
-	case opts.SendInitialEvents == nil:
-		if opts.ResourceVersionMatch != "" {
-			return out, opts, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}, "", field.ErrorList{
-				field.Forbidden(field.NewPath("resourceVersionMatch"), "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")})
-		}
-		out.InitialEvents = out.FromRevision == 0
-	case opts.ResourceVersionMatch != metav1.ResourceVersionMatchNotOlderThan:
-		return out, opts, invalid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-	case *opts.SendInitialEvents && !opts.AllowWatchBookmarks:
-		return out, opts, invalid("sendInitialEvents requires allowWatchBookmarks to be set to true")
-	default:
+	out.InitialEvents = out.FromRevision == 0
+	if opts.SendInitialEvents != nil {
 		out.InitialEvents = *opts.SendInitialEvents
 	}
 	return out, opts, nil
