@@ -15,7 +15,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/pintle/pintle/orchestrator/registry"
@@ -58,28 +57,9 @@ func (c *call) writeEntry(w http.ResponseWriter, r *http.Request, code int, entr
 
 func (c *call) entryBytes(entry *registry.Entry, neg negotiated) ([]byte, error) {
 	if neg.format == formatProtobuf {
-		return protobufBytes(entry.Object(), c.kind.GroupVersionKind)
+		return c.protobufEntry(entry)
 	}
 	return fromJSON(entry.JSON(), neg)
-}
-
-// protobufBytes encodes a shared object without touching it: its kind stands in the envelope.
-func protobufBytes(obj runtime.Object, gvk schema.GroupVersionKind) ([]byte, error) {
-	marshaler, ok := obj.(interface{ Marshal() ([]byte, error) })
-	if !ok {
-		return nil, errNotAcceptable(mediaJSON + ", " + mediaYAML)
-	}
-	raw, err := marshaler.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", gvk.Kind, err)
-	}
-	apiVersion, kind := gvk.ToAPIVersionAndKind()
-	envelope := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: apiVersion, Kind: kind}, Raw: raw}
-	body, err := envelope.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", gvk.Kind, err)
-	}
-	return append([]byte("k8s\x00"), body...), nil
 }
 
 // listOptions reads the query of a list, a watch or a deletecollection.
@@ -218,25 +198,6 @@ func (c *call) jsonList(entries []*registry.Entry, listMeta metav1.ListMeta) []b
 	}
 	buf.WriteString("]}\n")
 	return buf.Bytes()
-}
-
-func (c *call) protobufList(entries []*registry.Entry, listMeta metav1.ListMeta) ([]byte, error) {
-	list := c.kind.NewList()
-	objs := make([]runtime.Object, len(entries))
-	for i, entry := range entries {
-		objs[i] = entry.Object()
-	}
-	if err := meta.SetList(list, objs); err != nil {
-		return nil, fmt.Errorf("encode list of %s: %w", c.kind.Resource, err)
-	}
-	accessor, err := meta.ListAccessor(list)
-	if err != nil {
-		return nil, err
-	}
-	accessor.SetResourceVersion(listMeta.ResourceVersion)
-	accessor.SetContinue(listMeta.Continue)
-	accessor.SetRemainingItemCount(listMeta.RemainingItemCount)
-	return protobufBytes(list, c.listGVK())
 }
 
 // partial is an object's metadata alone. The entry is shared: metadata is read, never changed.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/pintle/pintle/orchestrator/api"
@@ -35,6 +36,9 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, info requ
 	if kind == nil {
 		if review := reviewKind(info.gvr); review != nil {
 			return s.serveReview(w, r, info, user, review)
+		}
+		if isDefinitions(info) {
+			return s.noDefinitions(w, r)
 		}
 		return errNoSuchPath()
 	}
@@ -100,7 +104,7 @@ func streams(subresource string) bool {
 }
 
 // checkIdentity holds an object against the URL that it was sent to.
-func (c *call) checkIdentity(obj api.Object) error {
+func (c *call) checkIdentity(obj metav1.Object) error {
 	if c.kind.Namespaced {
 		if obj.GetNamespace() == "" {
 			obj.SetNamespace(c.namespace)

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/pintle/pintle/orchestrator/apiserver/authn"
+	"github.com/pintle/pintle/orchestrator/apiserver/openapi"
 )
 
 // reviewable is a kind that is answered and never stored.
@@ -31,6 +32,14 @@ func reviewKinds() []reviewable {
 		{authorization("SelfSubjectRulesReview"), "selfsubjectrulesreviews", false, func() runtime.Object { return &authorizationv1.SelfSubjectRulesReview{} }},
 		{authorization("SubjectAccessReview"), "subjectaccessreviews", false, func() runtime.Object { return &authorizationv1.SubjectAccessReview{} }},
 	}
+}
+
+func describedReviews() []openapi.Review {
+	var out []openapi.Review
+	for _, k := range reviewKinds() {
+		out = append(out, openapi.Review{GroupVersionKind: k.gvk, Resource: k.resource, Namespaced: k.namespaced, New: k.make})
+	}
+	return out
 }
 
 func reviewKind(gvr schema.GroupVersionResource) *reviewable {

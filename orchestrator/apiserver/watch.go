@@ -172,7 +172,7 @@ func (o *watchWriter) object(entry *registry.Entry) ([]byte, error) {
 		return marshalPartial(entry)
 	}
 	if o.neg.format == formatProtobuf {
-		return protobufBytes(entry.Object(), o.kind.GroupVersionKind)
+		return o.protobufEntry(entry)
 	}
 	return entry.JSON(), nil
 }

@@ -73,6 +73,9 @@ func (c *call) create(w http.ResponseWriter, r *http.Request) error {
 func (c *call) store(ctx context.Context, obj api.Object, opts writeOptions) (*registry.Entry, error) {
 	c.setDefaults(obj)
 	obj = c.track(c.kind.New(), obj, "", opts.manager)
+	if err := c.restrictNode(ctx, obj); err != nil {
+		return nil, err
+	}
 	if err := c.checkEscalation(ctx, obj, nil); err != nil {
 		return nil, err
 	}
@@ -120,7 +123,9 @@ func (c *call) modify(ctx context.Context, subresource string, opts writeOptions
 		if unconditional {
 			obj.SetResourceVersion(live.GetResourceVersion())
 		}
-		obj = c.track(live, obj, subresource, opts.manager)
+		if subresource != subScale { // whose change has done that
+			obj = c.track(live, obj, subresource, opts.manager)
+		}
 		updated, err := c.write(ctx, subresource, opts, obj, live)
 		if unconditional && apierrors.IsConflict(err) && attempt < maxAttempts {
 			continue
