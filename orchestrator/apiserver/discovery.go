@@ -185,11 +185,14 @@ func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request, path str
 		if parts[0] == "api" {
 			list = s.groups.core
 		}
-		raw, err := fromJSON(mustJSON(list), neg)
+		versioned := *list // shallow: the items are shared and read alone
+		versioned.APIVersion = groupDiscovery + "/" + neg.version
+		raw, err := fromJSON(mustJSON(&versioned), neg)
 		if err != nil {
 			return err
 		}
-		return writeRaw(w, r, http.StatusOK, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", raw)
+		contentType := neg.format.mediaType() + ";g=" + groupDiscovery + ";v=" + neg.version + ";as=" + asGroupDiscovery
+		return writeRaw(w, r, http.StatusOK, contentType, raw)
 	case path == "/api":
 		return s.writeObject(w, r, http.StatusOK, &metav1.APIVersions{
 			TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},

@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net/http"
 
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,9 +25,6 @@ import (
 	"github.com/pintle/pintle/orchestrator/apiserver/authz"
 	"github.com/pintle/pintle/orchestrator/registry"
 )
-
-// maxPatchOperations bounds a JSON patch, as in Kubernetes: each operation may walk the whole object.
-const maxPatchOperations = 10000
 
 func yamlToJSON(raw []byte) ([]byte, error) { return yaml.YAMLToJSONStrict(raw) }
 
@@ -55,27 +51,12 @@ func patchJSON(kind types.PatchType, doc, patch []byte, like any) (out []byte, e
 	}()
 	switch kind {
 	case types.JSONPatchType:
-		decoded, err := jsonpatch.DecodePatch(patch)
-		if err != nil {
-			return nil, apierrors.NewBadRequest("error decoding patch: " + err.Error())
-		}
-		if len(decoded) > maxPatchOperations {
-			return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(decoded)))
-		}
-		out, err := decoded.Apply(doc)
-		if err != nil {
-			return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
-		}
-		return out, nil
+		return applyJSONPatch(doc, patch)
 	case types.MergePatchType:
 		if !isObject(patch) {
 			return nil, apierrors.NewBadRequest("error decoding patch: a JSON object was expected")
 		}
-		out, err := jsonpatch.MergePatch(doc, patch)
-		if err != nil {
-			return nil, apierrors.NewBadRequest("error decoding patch: " + err.Error())
-		}
-		return out, nil
+		return applyMergePatch(doc, patch)
 	default:
 		if !isObject(patch) {
 			return nil, apierrors.NewBadRequest("error decoding patch: a JSON object was expected")

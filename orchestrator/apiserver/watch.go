@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -69,7 +70,7 @@ func (c *call) watch(w http.ResponseWriter, r *http.Request) error {
 	flusher := http.NewResponseController(w)
 	timeout := minWatch + time.Duration(rand.Int64N(int64(minWatch)))
 	if opts.TimeoutSeconds != nil && *opts.TimeoutSeconds > 0 {
-		timeout = time.Duration(*opts.TimeoutSeconds) * time.Second
+		timeout = time.Duration(min(*opts.TimeoutSeconds, math.MaxInt32)) * time.Second
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
@@ -94,6 +95,7 @@ func (c *call) watch(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	c.pump(ctx, watcher, out, flusher)
+	_ = flusher.SetWriteDeadline(time.Time{}) // the connection may carry another request
 	return nil
 }
 
@@ -111,6 +113,8 @@ func (c *call) pump(ctx context.Context, watcher *registry.Watcher, out *watchWr
 				}
 				return
 			}
+			// A client that reads nothing must not hold the watch, which then sees neither its end nor the server's.
+			_ = flusher.SetWriteDeadline(time.Now().Add(requestTimeout))
 			if err := out.event(event); err != nil {
 				if ctx.Err() == nil {
 					c.log.DebugContext(ctx, "watch ended", "resource", c.gvr.String(), "error", err)
