@@ -102,7 +102,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Grace = 2 * time.Second
 	}
 	if cfg.OpenAPI == nil {
-		handler, err := openapi.Handler(openapi.Config{Kinds: cfg.Registry.Kinds(), Title: "Kubernetes", Version: cfg.Version})
+		handler, err := openapi.Handler(openapi.Config{Kinds: cfg.Registry.Kinds(), Reviews: describedReviews(), Title: "Kubernetes", Version: cfg.Version})
 		if err != nil {
 			return nil, fmt.Errorf("apiserver: %w", err)
 		}

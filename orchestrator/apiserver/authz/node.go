@@ -49,7 +49,7 @@ func (n Node) Authorize(_ context.Context, a Attributes) (bool, string, error) {
 		case read && a.Subresource == "":
 			return true, "", nil
 		case a.Verb == "create" && a.Subresource == "":
-			// The name is in the body; the server sets a.Name from it or checks it at admission.
+			// The name is in the body, and the server checks it there.
 			if a.Name == "" || a.Name == node {
 				return true, "", nil
 			}
