@@ -54,10 +54,15 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, info requ
 	} else if info.namespace != "" && (kind.Resource != "namespaces" || info.gvr.Group != "") {
 		return errNoSuchPath()
 	}
-	if info.verb == "watch" {
-		if info.subresource != "" {
-			return errMethod()
+	if info.verb == "watch" && info.subresource != "" {
+		return errMethod()
+	}
+	if c.newest() {
+		if err := c.registry.Current(r.Context()); err != nil {
+			return err
 		}
+	}
+	if info.verb == "watch" {
 		return c.watch(w, r)
 	}
 	if streams(info.subresource) {
@@ -96,6 +101,16 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, info requ
 		return c.deleteCollection(w, r)
 	}
 	return errMethod()
+}
+
+// newest says whether the request is about what is stored now. A read that names a resourceVersion takes what
+// this member has, or waits for it.
+func (c *call) newest() bool {
+	switch c.info.verb {
+	case "get", "list", "watch":
+		return c.query.Get("resourceVersion") == "" && c.query.Get("continue") == ""
+	}
+	return true
 }
 
 // streams reports whether a subresource's body and answer are carried on to a node.
