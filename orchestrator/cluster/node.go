@@ -240,6 +240,16 @@ func (n *Node) Drained(ctx context.Context, address netip.Addr) error {
 	return err
 }
 
+// DialAsNode connects for ProtocolNode to the member at address with a certificate that the caller has issued
+// itself: a member's own node.
+func DialAsNode(ctx context.Context, address string, ca *x509.CertPool, certificate *pki.Rotating, now func() time.Time) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	dialer := tls.Dialer{Config: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: ca, ServerName: memberHost, NextProtos: []string{ProtocolNode},
+		GetClientCertificate: certificate.GetClientCertificate, VerifyConnection: onlyMembers, Time: now}}
+	return dialer.DialContext(ctx, "tcp", address)
+}
+
 // apiHost is a name that every API server's certificate has.
 const apiHost = "kubernetes.default.svc"
 

@@ -68,7 +68,7 @@ func (n Node) Authorize(_ context.Context, a Attributes) (bool, string, error) {
 	case "/events", "events.k8s.io/events":
 		return a.Verb == "create" || change, "", nil
 	case "/services", "/endpoints", "discovery.k8s.io/endpointslices", "networking.k8s.io/ingresses", "networking.k8s.io/ingressclasses",
-		"node.k8s.io/runtimeclasses", "/namespaces", "scheduling.k8s.io/priorityclasses":
+		"node.k8s.io/runtimeclasses", "/namespaces", "scheduling.k8s.io/priorityclasses", "cluster.pintle.dev/members":
 		return read && a.Subresource == "", "", nil
 	case "/configmaps", "/secrets", "/serviceaccounts":
 		return n.referred(node, a)
