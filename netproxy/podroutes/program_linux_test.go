@@ -77,7 +77,7 @@ func machines(t *testing.T) []*machine {
 	})
 	sh(t, "for n in a b c r; do ip netns add %s$n && ip -n %s$n link set lo up; done", id, id)
 	sh(t, "ip -n %s link add br0 type bridge && ip -n %s link set br0 up && ip -n %s addr add 192.0.2.254/24 dev br0", router, router, router)
-	sh(t, "ip netns exec %s sh -c "echo 1 >/proc/sys/net/ipv4/ip_forward"", router)
+	sh(t, "ip netns exec %s sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'", router)
 	for i, m := range all[:2] {
 		sh(t, "ip -n %s link add p%d type veth peer name eth0 netns %s && ip -n %s link set p%d master br0 up", router, i, m.ns, router, i)
 		sh(t, "ip -n %s addr add 192.0.2.%d/24 dev eth0 && ip -n %s link set eth0 up && ip -n %s route add default via 192.0.2.254", m.ns, i+1, m.ns, m.ns)
