@@ -225,6 +225,7 @@ func writeRaw(w http.ResponseWriter, r *http.Request, code int, contentType stri
 	h.Add("Vary", "Accept")
 	if len(raw) >= gzipFrom && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		h.Set("Content-Encoding", "gzip")
+		h.Add("Vary", "Accept-Encoding")
 		w.WriteHeader(code)
 		z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
 		if err != nil {

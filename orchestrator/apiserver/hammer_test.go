@@ -140,7 +140,7 @@ func TestNoManifestPanics(t *testing.T) {
 		return out
 	}
 	patches := []string{"application/merge-patch+json", "application/strategic-merge-patch+json", "application/apply-patch+yaml", "application/json-patch+json"}
-	rounds := 10
+	rounds := 6
 	if testing.Short() {
 		rounds = 3
 	}
