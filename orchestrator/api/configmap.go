@@ -25,7 +25,7 @@ func configMapKind() *Kind {
 			return append(errs, validateTotal(size+binary, field.NewPath(""))...)
 		}),
 		ValidateUpdate: checkPair(func(c, old *corev1.ConfigMap) field.ErrorList {
-			return validateImmutableData(c.Immutable, old.Immutable, equal(c.Data, old.Data) && equal(c.BinaryData, old.BinaryData))
+			return validateImmutableData(c.Immutable, old.Immutable, equal(c.Data, old.Data), equal(c.BinaryData, old.BinaryData))
 		}),
 		Columns: []metav1.TableColumnDefinition{nameColumn(), column("Data", "Number of entries", 0), ageColumn()},
 		Row: row(func(c *corev1.ConfigMap) []any {

@@ -39,6 +39,9 @@ func validateRequirements(r *corev1.ResourceRequirements, at *field.Path) field.
 			case strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix):
 				errs = append(errs, unsupported(p, "huge pages are not handed out"))
 			case !strings.Contains(string(name), "/") && !contains(standardResources(), name):
+				if !contains([]corev1.ResourceName{corev1.ResourcePods, corev1.ResourceStorage, corev1.ResourceRequestsCPU}, name) {
+					errs = append(errs, field.Invalid(p, string(name), "must be a standard resource type or fully qualified"))
+				}
 				errs = append(errs, field.Invalid(p, string(name), "must be a standard resource for containers"))
 			case strings.Contains(string(name), "/") && quantity.MilliValue()%1000 != 0:
 				errs = append(errs, field.Invalid(p, quantity.String(), "must be an integer"))

@@ -162,6 +162,9 @@ func validateService(s *corev1.Service) field.ErrorList {
 			errs = append(errs, notSupported(at.Child(path)))
 		}
 	}
+	if spec.ExternalName != "" && spec.Type != corev1.ServiceTypeExternalName {
+		errs = append(errs, field.Forbidden(at.Child("externalName"), "may only be set when `type` is 'ExternalName'"))
+	}
 	errs = append(errs, validateLabels(spec.Selector, at.Child("selector"))...)
 	return append(errs, validateServicePorts(spec, at.Child("ports"))...)
 }
@@ -180,7 +183,7 @@ func validateServicePorts(spec *corev1.ServiceSpec, path *field.Path) (errs fiel
 		protocol corev1.Protocol
 		port     int32
 	}
-	ports := map[key]bool{}
+	ports, nodePorts := map[key]bool{}, map[key]bool{}
 	for i := range spec.Ports {
 		p, at := &spec.Ports[i], path.Index(i)
 		switch {
@@ -220,8 +223,14 @@ func validateServicePorts(spec *corev1.ServiceSpec, path *field.Path) (errs fiel
 		if p.AppProtocol != nil {
 			errs = append(errs, invalid(validation.IsQualifiedName(*p.AppProtocol), at.Child("appProtocol"), *p.AppProtocol)...)
 		}
-		if p.NodePort != 0 && spec.Type == corev1.ServiceTypeClusterIP {
-			errs = append(errs, field.Forbidden(at.Child("nodePort"), "may not be used when `type` is 'ClusterIP'"))
+		if p.NodePort != 0 && (spec.Type == corev1.ServiceTypeClusterIP || spec.Type == corev1.ServiceTypeExternalName) {
+			errs = append(errs, field.Forbidden(at.Child("nodePort"), fmt.Sprintf("may not be used when `type` is '%s'", spec.Type)))
+		}
+		if k := (key{p.Protocol, p.NodePort}); p.NodePort != 0 {
+			if nodePorts[k] {
+				errs = append(errs, field.Duplicate(at.Child("nodePort"), p.NodePort))
+			}
+			nodePorts[k] = true
 		}
 		if k := (key{p.Protocol, p.Port}); ports[k] {
 			errs = append(errs, field.Duplicate(at, fmt.Sprintf("%s/%d", p.Protocol, p.Port)))

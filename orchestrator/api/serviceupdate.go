@@ -26,6 +26,9 @@ func prepareServiceUpdate(s, old *corev1.Service) {
 			s.Spec.InternalTrafficPolicy = nil
 		}
 	}
+	if !external(s) && external(old) && s.Spec.ExternalName == old.Spec.ExternalName {
+		s.Spec.ExternalName = ""
+	}
 	type key struct {
 		protocol corev1.Protocol
 		port     int32
