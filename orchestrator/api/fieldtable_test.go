@@ -54,8 +54,8 @@ core/v1.PodSpec
 	runtime: volumes initContainers containers restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds dnsPolicy dnsConfig
 	runtime: serviceAccountName hostNetwork hostPID hostIPC shareProcessNamespace securityContext hostname subdomain hostAliases
 	runtime: overhead readinessGates runtimeClassName enableServiceLinks
-	orchestrator/scheduler: nodeSelector nodeName affinity schedulerName tolerations priority topologySpreadConstraints schedulingGates
-	orchestrator/api: serviceAccount automountServiceAccountToken priorityClassName preemptionPolicy
+	orchestrator/scheduler: nodeSelector nodeName affinity schedulerName tolerations priority preemptionPolicy topologySpreadConstraints schedulingGates
+	orchestrator/api: serviceAccount automountServiceAccountToken priorityClassName
 	valued: os hostUsers setHostnameAsFQDN
 	refused: imagePullSecrets ephemeralContainers resourceClaims resources hostnameOverride schedulingGroup evictionResponders
 core/v1.PodOS
