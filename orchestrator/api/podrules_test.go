@@ -163,6 +163,8 @@ func TestRulesOfOtherKinds(t *testing.T) {
 		{"an aggregate of nothing", "ClusterRole", `{metadata: {name: x}, aggregationRule: {}}`, []string{`aggregationRule.clusterRoleSelectors: Required value: at least one clusterRoleSelector required if aggregationRule is non-nil`}},
 		{"a revision of nothing", "ControllerRevision", `{metadata: {name: x}, revision: 1}`, []string{`data: Required value: data is mandatory`}},
 		{"a lease of nobody", "Lease", `{metadata: {name: x}, spec: {holderIdentity: ''}}`, []string{`spec.holderIdentity: Required value: must not be empty`}},
+		{"an endpoint of IPv6", "EndpointSlice", `{metadata: {name: x}, addressType: IPv4, endpoints: [{addresses: ['fd00::1']}]}`,
+			[]string{`endpoints[0].addresses[0]: Invalid value: "fd00::1": must be an IPv4 address: clusters have no others`}},
 		{"an event of another namespace", "Event", `{metadata: {name: x, namespace: a}, involvedObject: {namespace: b}}`, []string{`involvedObject.namespace: Invalid value: "b": does not match event.namespace`}},
 		{"a new event without its reporter", "Event", `{metadata: {name: x}, eventTime: '2026-01-01T00:00:00.000000Z', action: a, reason: r, reportingInstance: i}`, []string{`reportingController: Required value`}},
 		{"a handler that is no label", "RuntimeClass", `{metadata: {name: x}, handler: A}`,
