@@ -13,17 +13,7 @@ func podKind() *Kind {
 		Resource:         "pods", Singular: "pod", ShortNames: []string{"po"}, Categories: []string{"all"}, Namespaced: true,
 		New:     func() Object { return &corev1.Pod{} },
 		NewList: func() runtime.Object { return &corev1.PodList{} },
-		Default: of(func(p *corev1.Pod) {
-			defaultPodSpec(&p.Spec)
-			setDefault(&p.Spec.EnableServiceLinks, true)
-			if p.Spec.HostNetwork {
-				for i := range p.Spec.Containers {
-					for j := range p.Spec.Containers[i].Ports {
-						setZero(&p.Spec.Containers[i].Ports[j].HostPort, p.Spec.Containers[i].Ports[j].ContainerPort)
-					}
-				}
-			}
-		}),
+		Default: of(defaultPod),
 		PrepareCreate: of(func(p *corev1.Pod) {
 			p.Generation = 1
 			p.Status = corev1.PodStatus{Phase: corev1.PodPending, QOSClass: PodQOS(p)}
