@@ -29,7 +29,10 @@ func serviceKind() *Kind {
 			if old.Spec.Type == corev1.ServiceTypeExternalName || s.Spec.Type == corev1.ServiceTypeExternalName || old.Spec.ClusterIP == "" {
 				return nil
 			}
-			return immutable(s.Spec.ClusterIP, old.Spec.ClusterIP, field.NewPath("spec", "clusterIP"))
+			if s.Spec.ClusterIP != old.Spec.ClusterIP {
+				return field.ErrorList{field.Invalid(field.NewPath("spec", "clusterIPs").Index(0), s.Spec.ClusterIPs, "may not change once set")}
+			}
+			return nil
 		}),
 		ValidName: validation.IsDNS1035Label,
 		Status:    &Status{PrepareUpdate: pair(func(s, old *corev1.Service) { s.Spec = old.Spec })},
