@@ -17,7 +17,7 @@ func configMapKind() *Kind {
 			errs, size := validateDataKeys(c.Data, func(v string) int { return len(v) }, field.NewPath("data"))
 			more, binary := validateDataKeys(c.BinaryData, func(v []byte) int { return len(v) }, field.NewPath("binaryData"))
 			errs = append(errs, more...)
-			for key := range c.BinaryData {
+			for key := range inOrder(c.BinaryData) {
 				if _, both := c.Data[key]; both {
 					errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, "duplicate of key present in binaryData"))
 				}

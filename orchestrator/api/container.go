@@ -32,10 +32,10 @@ func validateContainers(s *corev1.PodSpec, volumes sets.Set[string], spec *field
 			errs = append(errs, field.NotSupported(at.Child("restartPolicy"), *c.RestartPolicy, []corev1.ContainerRestartPolicy{corev1.ContainerRestartPolicyAlways}))
 		}
 		if !sidecar {
-			for set, child := range map[string]bool{"lifecycle": c.Lifecycle != nil, "livenessProbe": c.LivenessProbe != nil,
-				"readinessProbe": c.ReadinessProbe != nil, "startupProbe": c.StartupProbe != nil} {
-				if child {
-					errs = append(errs, field.Forbidden(at.Child(set), "may not be set for init containers without restartPolicy=Always"))
+			for child, set := range inOrder(map[string]bool{"lifecycle": c.Lifecycle != nil, "livenessProbe": c.LivenessProbe != nil,
+				"readinessProbe": c.ReadinessProbe != nil, "startupProbe": c.StartupProbe != nil}) {
+				if set {
+					errs = append(errs, field.Forbidden(at.Child(child), "may not be set for init containers without restartPolicy=Always"))
 				}
 			}
 		}

@@ -9,7 +9,7 @@ import (
 
 // validateDataKeys checks the keys of ConfigMaps and Secrets, which become file names, and their size.
 func validateDataKeys[V any](data map[string]V, size func(V) int, path *field.Path) (errs field.ErrorList, total int) {
-	for key, value := range data {
+	for key, value := range inOrder(data) {
 		for _, message := range validation.IsConfigMapKey(key) {
 			errs = append(errs, field.Invalid(path.Key(key), key, message))
 		}

@@ -164,7 +164,8 @@ func validateSelectorAndTemplate(selector *metav1.LabelSelector, template *corev
 	path := spec.Child("selector")
 	switch {
 	case selector == nil:
-		errs = append(errs, field.Required(path, ""))
+		errs = append(errs, field.Required(path, ""),
+			field.Invalid(spec.Child("template", "metadata", "labels"), template.Labels, "`selector` does not match template `labels`"))
 	case len(selector.MatchLabels)+len(selector.MatchExpressions) == 0:
 		errs = append(errs, field.Invalid(path, selector, "empty selector is invalid for deployment"))
 	default:
@@ -187,7 +188,7 @@ func validateSelectorAndTemplate(selector *metav1.LabelSelector, template *corev
 }
 
 func validateLabels(l map[string]string, path *field.Path) (errs field.ErrorList) {
-	for key, value := range l {
+	for key, value := range inOrder(l) {
 		for _, message := range validation.IsQualifiedName(key) {
 			errs = append(errs, field.Invalid(path, key, message))
 		}

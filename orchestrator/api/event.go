@@ -42,10 +42,10 @@ func validateEvent(e *corev1.Event) (errs field.ErrorList) {
 	if e.ReportingController != "" {
 		errs = append(errs, invalid(validation.IsQualifiedName(e.ReportingController), field.NewPath("reportingController"), e.ReportingController)...)
 	}
-	for name, value := range map[string]struct {
+	for name, value := range inOrder(map[string]struct {
 		text string
 		most int
-	}{"reportingInstance": {e.ReportingInstance, 128}, "action": {e.Action, 128}, "reason": {e.Reason, 128}} {
+	}{"reportingInstance": {e.ReportingInstance, 128}, "action": {e.Action, 128}, "reason": {e.Reason, 128}}) {
 		errs = append(errs, required(value.text, field.NewPath(name), "")...)
 		if len(value.text) > value.most {
 			errs = append(errs, field.Invalid(field.NewPath(name), "", fmt.Sprintf("can have at most %d characters", value.most)))

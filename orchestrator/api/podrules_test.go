@@ -139,7 +139,8 @@ func TestRulesOfOtherKinds(t *testing.T) {
 		{"an unknown strategy", "Deployment", deployment("strategy: {type: BlueGreen}"), []string{`spec.strategy.type: Unsupported value: "BlueGreen": supported values: "Recreate", "RollingUpdate"`}},
 		{"negative history", "Deployment", deployment("revisionHistoryLimit: -1"), []string{`spec.revisionHistoryLimit: Invalid value: -1: must be greater than or equal to 0`}},
 		{"a selector of everything", "ReplicaSet", `{metadata: {name: x}, spec: {selector: {}, template: {spec: {containers: [{name: c, image: i}]}}}}`, []string{`spec.selector: Invalid value: {}: empty selector is invalid for deployment`}},
-		{"no selector", "ReplicaSet", `{metadata: {name: x}, spec: {template: {spec: {containers: [{name: c, image: i}]}}}}`, []string{`spec.selector: Required value`}},
+		{"no selector", "ReplicaSet", `{metadata: {name: x}, spec: {template: {spec: {containers: [{name: c, image: i}]}}}}`, []string{`spec.selector: Required value`,
+			"spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`"}},
 		{"a budget of more than all", "PodDisruptionBudget", `{metadata: {name: x}, spec: {minAvailable: 110%}}`, []string{`spec.minAvailable: Invalid value: "110%": must not be greater than 100%`}},
 		{"a negative budget", "PodDisruptionBudget", `{metadata: {name: x}, spec: {maxUnavailable: -1}}`, []string{`spec.maxUnavailable: Invalid value: -1: must be greater than or equal to 0`}},
 		{"a port twice", "Service", `{metadata: {name: x}, spec: {ports: [{name: a, port: 80}, {name: b, port: 80}]}}`, []string{`spec.ports[1]: Duplicate value: "TCP/80"`}},
@@ -202,6 +203,19 @@ func TestTheSizeOfMapsAndSecretsIsBounded(t *testing.T) {
 			if (len(errs) == 0) != fits {
 				t.Errorf("a %s of %d bytes gives %v", kind, size, errs.ToAggregate())
 			}
+		}
+	}
+}
+
+func TestProblemsComeInTheSameOrderEveryTime(t *testing.T) {
+	const object = `{metadata: {name: x}, spec: {hostname: A, subdomain: B, nodeSelector: {A_: '*', B_: '*', C_: '*', D_: '*'}, containers: [{name: c, image: i,
+		resources: {limits: {foo: 1, bar: 1, baz: 1}}, livenessProbe: {periodSeconds: -1, timeoutSeconds: -1, failureThreshold: -1, initialDelaySeconds: -1}}]}}`
+	k := kindOf(t, "Pod")
+	told := func() string { return problems(k, made(k, decode(t, k, object))).ToAggregate().Error() }
+	first := told()
+	for range 20 {
+		if again := told(); again != first {
+			t.Fatalf("once\n\t%s\nthen\n\t%s", first, again)
 		}
 	}
 }

@@ -45,14 +45,14 @@ func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	if d := s.ActiveDeadlineSeconds; d != nil && (*d < 1 || *d > 1<<31-1) {
 		errs = append(errs, field.Invalid(path.Child("activeDeadlineSeconds"), *d, "must be between 1 and 2147483647, inclusive"))
 	}
-	for value, child := range map[*string]string{&s.ServiceAccountName: "serviceAccountName", &s.NodeName: "nodeName", &s.PriorityClassName: "priorityClassName"} {
-		if *value != "" {
-			errs = append(errs, invalid(validation.IsDNS1123Subdomain(*value), path.Child(child), *value)...)
+	for child, value := range inOrder(map[string]string{"serviceAccountName": s.ServiceAccountName, "nodeName": s.NodeName, "priorityClassName": s.PriorityClassName}) {
+		if value != "" {
+			errs = append(errs, invalid(validation.IsDNS1123Subdomain(value), path.Child(child), value)...)
 		}
 	}
-	for value, child := range map[*string]string{&s.Hostname: "hostname", &s.Subdomain: "subdomain"} {
-		if *value != "" {
-			errs = append(errs, invalid(validation.IsDNS1123Label(*value), path.Child(child), *value)...)
+	for child, value := range inOrder(map[string]string{"hostname": s.Hostname, "subdomain": s.Subdomain}) {
+		if value != "" {
+			errs = append(errs, invalid(validation.IsDNS1123Label(value), path.Child(child), value)...)
 		}
 	}
 	for i, a := range s.HostAliases {

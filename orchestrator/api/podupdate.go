@@ -11,8 +11,8 @@ import (
 func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 	spec := field.NewPath("spec")
 	var errs field.ErrorList
-	for child, lengths := range map[string][2]int{"containers": {len(p.Spec.Containers), len(old.Spec.Containers)},
-		"initContainers": {len(p.Spec.InitContainers), len(old.Spec.InitContainers)}} {
+	for child, lengths := range inOrder(map[string][2]int{"containers": {len(p.Spec.Containers), len(old.Spec.Containers)},
+		"initContainers": {len(p.Spec.InitContainers), len(old.Spec.InitContainers)}}) {
 		if lengths[0] != lengths[1] {
 			errs = append(errs, field.Forbidden(spec.Child(child), "pod updates may not add or remove containers"))
 		}
@@ -98,7 +98,7 @@ func withNodeAffinityOf(a, old *corev1.Affinity) *corev1.Affinity {
 // validateNarrowed lets the node selector of a gated pod gain keys, and its required node affinity gain
 // conditions: whatever the pod may run on afterwards it could run on before.
 func validateNarrowed(now, old *corev1.PodSpec, spec *field.Path) (errs field.ErrorList) {
-	for key, value := range old.NodeSelector {
+	for key, value := range inOrder(old.NodeSelector) {
 		if v, ok := now.NodeSelector[key]; !ok || v != value {
 			errs = append(errs, field.Invalid(spec.Child("nodeSelector"), now.NodeSelector, "only additions to spec.nodeSelector are allowed (no mutations or deletions)"))
 			break

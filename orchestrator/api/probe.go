@@ -14,9 +14,9 @@ func validateProbe(p *corev1.Probe, once bool, at *field.Path) field.ErrorList {
 		return nil
 	}
 	errs := validateHandler(p.Exec, p.HTTPGet, p.TCPSocket, p.GRPC, nil, at)
-	for value, child := range map[*int32]string{&p.InitialDelaySeconds: "initialDelaySeconds", &p.TimeoutSeconds: "timeoutSeconds",
-		&p.PeriodSeconds: "periodSeconds", &p.SuccessThreshold: "successThreshold", &p.FailureThreshold: "failureThreshold"} {
-		errs = append(errs, nonNegative(int64(*value), at.Child(child))...)
+	for child, value := range inOrder(map[string]int32{"initialDelaySeconds": p.InitialDelaySeconds, "timeoutSeconds": p.TimeoutSeconds,
+		"periodSeconds": p.PeriodSeconds, "successThreshold": p.SuccessThreshold, "failureThreshold": p.FailureThreshold}) {
+		errs = append(errs, nonNegative(int64(value), at.Child(child))...)
 	}
 	if once && p.SuccessThreshold != 1 {
 		errs = append(errs, field.Invalid(at.Child("successThreshold"), p.SuccessThreshold, "must be 1"))

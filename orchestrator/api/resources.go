@@ -9,7 +9,7 @@ import (
 )
 
 func validateResourceList(list corev1.ResourceList, at *field.Path) (errs field.ErrorList) {
-	for name, quantity := range list {
+	for name, quantity := range inOrder(list) {
 		p := at.Key(string(name))
 		errs = append(errs, invalid(validation.IsQualifiedName(string(name)), p, string(name))...)
 		if quantity.Sign() < 0 {
@@ -33,7 +33,7 @@ func validateRequirements(r *corev1.ResourceRequirements, at *field.Path) field.
 		list corev1.ResourceList
 		path *field.Path
 	}{{r.Limits, at.Child("limits")}, {r.Requests, at.Child("requests")}} {
-		for name, quantity := range lists.list {
+		for name, quantity := range inOrder(lists.list) {
 			p := lists.path.Key(string(name))
 			switch {
 			case strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix):
@@ -48,7 +48,7 @@ func validateRequirements(r *corev1.ResourceRequirements, at *field.Path) field.
 			}
 		}
 	}
-	for name, request := range r.Requests {
+	for name, request := range inOrder(r.Requests) {
 		limit, limited := r.Limits[name]
 		p := at.Child("requests")
 		extended := strings.Contains(string(name), "/")

@@ -70,7 +70,7 @@ func validateSecret(s *corev1.Secret) field.ErrorList {
 			errs = append(errs, field.Required(path.Key(corev1.BasicAuthUsernameKey), ""), field.Required(path.Key(corev1.BasicAuthPasswordKey), ""))
 		}
 	}
-	for t, key := range map[corev1.SecretType]string{corev1.SecretTypeDockercfg: corev1.DockerConfigKey, corev1.SecretTypeDockerConfigJson: corev1.DockerConfigJsonKey} {
+	for t, key := range inOrder(map[corev1.SecretType]string{corev1.SecretTypeDockercfg: corev1.DockerConfigKey, corev1.SecretTypeDockerConfigJson: corev1.DockerConfigJsonKey}) {
 		if data, ok := s.Data[key]; ok && s.Type == t {
 			if err := json.Unmarshal(data, &map[string]any{}); err != nil {
 				errs = append(errs, field.Invalid(path.Key(key), "<secret contents redacted>", err.Error()))

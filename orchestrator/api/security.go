@@ -84,7 +84,7 @@ func validateSysctl(name string, at *field.Path) field.ErrorList {
 }
 
 func validateIDs(at *field.Path, ids map[string]*int64) (errs field.ErrorList) {
-	for name, id := range ids {
+	for name, id := range inOrder(ids) {
 		if id != nil && (*id < 0 || *id > 1<<31-1) {
 			errs = append(errs, field.Invalid(at.Child(name), *id, "must be between 0 and 2147483647, inclusive"))
 		}

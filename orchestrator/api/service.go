@@ -156,11 +156,11 @@ func validateService(s *corev1.Service) field.ErrorList {
 	if spec.AllocateLoadBalancerNodePorts != nil && spec.Type != corev1.ServiceTypeLoadBalancer {
 		errs = append(errs, field.Forbidden(at.Child("allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'"))
 	}
-	for path, unsupported := range map[string]bool{
+	for path, unsupported := range inOrder(map[string]bool{
 		"healthCheckNodePort": spec.HealthCheckNodePort != 0,
 		"loadBalancerClass":   spec.LoadBalancerClass != nil, "loadBalancerSourceRanges": len(spec.LoadBalancerSourceRanges) > 0,
 		"loadBalancerIP": spec.LoadBalancerIP != "", "externalIPs": len(spec.ExternalIPs) > 0, "trafficDistribution": spec.TrafficDistribution != nil,
-	} {
+	}) {
 		if unsupported {
 			errs = append(errs, notSupported(at.Child(path)))
 		}

@@ -105,7 +105,7 @@ func validateProjected(p *corev1.ProjectedVolumeSource, at *field.Path) field.Er
 				errs = append(errs, field.Invalid(f.Child("serviceAccountToken", "expirationSeconds"), *t.ExpirationSeconds, "may not specify a duration less than 10 minutes"))
 			}
 		}
-		for name, set := range map[string]bool{"clusterTrustBundle": s.ClusterTrustBundle != nil, "podCertificate": s.PodCertificate != nil} {
+		for name, set := range inOrder(map[string]bool{"clusterTrustBundle": s.ClusterTrustBundle != nil, "podCertificate": s.PodCertificate != nil}) {
 			if set {
 				count++
 				errs = append(errs, unsupported(f.Child(name), "use a Secret"))
