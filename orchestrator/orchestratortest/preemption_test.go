@@ -73,7 +73,7 @@ func TestAHigherPriorityClassPreempts(t *testing.T) {
 	}
 	eventually(t, "the important pod in its place", func(ctx context.Context) (bool, error) {
 		p, err := get(ctx, "important")
-		return err == nil && p.Spec.NodeName == "one", err
+		return err == nil && p.Spec.NodeName == "one" && p.Status.NominatedNodeName == "", err
 	})
 	if p, err := get(ctx, "waiting"); err != nil || p.Spec.NodeName != "" {
 		t.Errorf("the polite pod is on %q, %v", p.Spec.NodeName, err)
