@@ -31,6 +31,8 @@ type sim struct {
 	d, rs *reconcile.Controller
 	rng   *rand.Rand
 	check func()
+
+	crashed bool // images "late" crash from now on
 }
 
 func newSim(t *testing.T, seed uint64) *sim {
@@ -84,6 +86,13 @@ func (s *sim) kubelet(p *corev1.Pod) {
 	n := p.DeepCopy()
 	n.Status.Phase = corev1.PodRunning
 	switch img := p.Spec.Containers[0].Image; {
+	case strings.HasPrefix(img, "late"): // ready at once, for it has no probe; later it crashes
+		if ok, _ := reconcile.PodReady(p); !ok {
+			n.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(s.clock.Now())}}
+		}
+		if s.crashed {
+			n.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", RestartCount: 3}}
+		}
 	case strings.HasPrefix(img, "crash"):
 		n.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", RestartCount: 3}}
 	case strings.HasPrefix(img, "never"):
@@ -370,5 +379,32 @@ func TestAPauseIsNoFailure(t *testing.T) {
 	s.wantComplete("v2")
 	if c := s.condition(api.ConditionRolledBack); c != nil {
 		t.Errorf("%+v", c)
+	}
+}
+
+// A program without a readiness probe is ready until it crashes, so its rollout completes first.
+func TestACrashSoonAfterTheRolloutCompletedComesBack(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		s := newSim(t, 6)
+		s.create(3, "v1")
+		s.run(1000)
+		s.image("late")
+		s.run(2000)
+		s.wantComplete("late")
+		if late {
+			s.clock.Step(61 * time.Second) // its progress deadline
+		}
+		s.crashed = true
+		s.run(2000)
+		want := "v1"
+		if late {
+			want = "late"
+		}
+		if got := s.get().Spec.Template.Spec.Containers[0].Image; got != want {
+			t.Errorf("late %v: the image is %s", late, got)
+		}
+		if c := s.condition(api.ConditionRolledBack); (c != nil) == late {
+			t.Errorf("late %v: %+v", late, c)
+		}
 	}
 }
