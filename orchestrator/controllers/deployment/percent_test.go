@@ -24,6 +24,8 @@ func TestPercentagesRoundAsDocumented(t *testing.T) {
 		"nothing and little":             {3, "0", "10%", 0, 1},
 		"nothing and nothing in percent": {3, "0%", "0%", 0, 1},
 		"all of them":                    {7, "100%", "100%", 7, 7},
+		"as many as can be named":        {1<<31 - 1, "25%", "25%", 0, 536870911},
+		"a surge beyond all bounds":      {3, "2147483647", "0", 2147483644, 0},
 		"a surge of more than all":       {2, "150%", "0", 3, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
