@@ -100,6 +100,9 @@ func validateDeployment(d *appsv1.Deployment) field.ErrorList {
 			errs = append(errs, field.Invalid(spec.Child("progressDeadlineSeconds"), *p, "must be greater than minReadySeconds"))
 		}
 	}
+	if value, ok := d.Annotations[AnnotationAutoRollback]; ok && value != "true" && value != "false" {
+		errs = append(errs, field.NotSupported(field.NewPath("metadata", "annotations").Key(AnnotationAutoRollback), value, []string{"true", "false"}))
+	}
 	strategy := spec.Child("strategy")
 	switch d.Spec.Strategy.Type {
 	case appsv1.RecreateDeploymentStrategyType:
@@ -177,6 +180,7 @@ func validateSelectorAndTemplate(selector *metav1.LabelSelector, template *corev
 	at := spec.Child("template", "spec")
 	errs = append(errs, validateLabels(template.Labels, spec.Child("template", "metadata", "labels"))...)
 	errs = append(errs, apivalidation.ValidateAnnotations(template.Annotations, spec.Child("template", "metadata", "annotations"))...)
+	errs = append(errs, validateDeletionCost(template.Annotations, spec.Child("template", "metadata", "annotations"))...)
 	errs = append(errs, validatePodSpec(&template.Spec, at)...)
 	if template.Spec.RestartPolicy != corev1.RestartPolicyAlways {
 		errs = append(errs, field.NotSupported(at.Child("restartPolicy"), template.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))

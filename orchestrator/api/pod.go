@@ -27,7 +27,8 @@ func podKind() *Kind {
 			bump(p, old, p.Spec, old.Spec)
 		}),
 		Validate: check(func(p *corev1.Pod) field.ErrorList {
-			return validatePodSpec(&p.Spec, field.NewPath("spec"))
+			errs := validateDeletionCost(p.Annotations, field.NewPath("metadata", "annotations"))
+			return append(errs, validatePodSpec(&p.Spec, field.NewPath("spec"))...)
 		}),
 		ValidateUpdate: checkPair(validatePodUpdate),
 		Status: &Status{PrepareUpdate: pair(func(p, old *corev1.Pod) {

@@ -128,6 +128,10 @@ func TestRulesOfOtherKinds(t *testing.T) {
 		name, kind, object string
 		want               []string
 	}{
+		{"a rollback that is neither on nor off", "Deployment", `{metadata: {name: x, annotations: {pintle.dev/auto-rollback: 'no'}}, spec: {selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a}}, spec: {containers: [{name: c, image: i}]}}}}`,
+			[]string{`metadata.annotations[pintle.dev/auto-rollback]: Unsupported value: "no": supported values: "true", "false"`}},
+		{"a cost that is no number", "Pod", `{metadata: {name: x, annotations: {controller.kubernetes.io/pod-deletion-cost: high}}, spec: {containers: [{name: c, image: i}]}}`,
+			[]string{`metadata.annotations[controller.kubernetes.io/pod-deletion-cost]: Invalid value: "high": must be a 32bit integer`}},
 		{"negative replicas", "Deployment", deployment("replicas: -1"), []string{`spec.replicas: Invalid value: -1: must be greater than or equal to 0`}},
 		{"a deadline before ready", "Deployment", deployment("minReadySeconds: 5, progressDeadlineSeconds: 5"), []string{`spec.progressDeadlineSeconds: Invalid value: 5: must be greater than minReadySeconds`}},
 		{"both percentages 0", "Deployment", deployment("strategy: {rollingUpdate: {maxSurge: 0%, maxUnavailable: 0%}}"), []string{"spec.strategy.rollingUpdate.maxUnavailable: Invalid value: \"0%\": may not be 0 when `maxSurge` is 0"}},

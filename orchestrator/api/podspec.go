@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -79,6 +80,18 @@ func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 		errs = append(errs, invalid(validation.IsQualifiedName(string(g.ConditionType)), path.Child("readinessGates").Index(i).Child("conditionType"), g.ConditionType)...)
 	}
 	return errs
+}
+
+// validateDeletionCost checks the annotation by which the ReplicaSet controller chooses whom to delete first.
+func validateDeletionCost(annotations map[string]string, at *field.Path) field.ErrorList {
+	value, ok := annotations[corev1.PodDeletionCost]
+	if !ok {
+		return nil
+	}
+	if n, err := strconv.ParseInt(value, 10, 32); err != nil || strconv.FormatInt(n, 10) != value {
+		return field.ErrorList{field.Invalid(at.Key(corev1.PodDeletionCost), value, "must be a 32bit integer")}
+	}
+	return nil
 }
 
 // unsupportedPodFields names what a pod asks for that this version can't do.
