@@ -131,11 +131,7 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
 // schedule decides on one pod. It returns false when ctx has ended.
 func (l *loop) schedule(ctx context.Context, p *pending) bool {
 	pod := p.pod
-	restore := l.expect(pod)
-	node, err := guarded(func() (string, error) {
-		return decide(ctx, l.cfg.Plugins, l.cfg.Policy, pod, l.state)
-	})
-	restore()
+	node, err := l.place(ctx, pod)
 	if err != nil {
 		return l.refused(ctx, p, err)
 	}
@@ -154,9 +150,30 @@ func (l *loop) schedule(ctx context.Context, p *pending) bool {
 	}
 }
 
+// place decides on a node, with the pods that are nominated to nodes in their places; what it decides must
+// hold without them, too, for none of them may ever get there.
+func (l *loop) place(ctx context.Context, pod *framework.Pod) (string, error) {
+	restore := l.expect(pod)
+	node, err := guarded(func() (string, error) {
+		return decide(ctx, l.cfg.Plugins, l.cfg.Policy, pod, l.state)
+	})
+	expected := restore()
+	if err != nil || !expected {
+		return node, err
+	}
+	return guarded(func() (string, error) {
+		if fits(l.cfg.Plugins, pod, l.state, l.state.Node(node)) {
+			return node, nil
+		}
+		nodes := len(l.state.Nodes())
+		return "", &FitError{Nodes: nodes, Reasons: map[string]int{"node(s) suit only beside pods that are nominated to them": nodes},
+			Plugins: map[string]bool{"InterPodAffinity": true, "PodTopologySpread": true}}
+	})
+}
+
 // expect puts the pods that nodes are being cleared for where they are expected, as far as they are at least
-// as important as pod: their room is taken. The function that is returned undoes it.
-func (l *loop) expect(pod *framework.Pod) (restore func()) {
+// as important as pod: their room is taken. The function that is returned undoes it, and says whether there were any.
+func (l *loop) expect(pod *framework.Pod) (restore func() bool) {
 	var added []types.UID
 	for uid, n := range l.nominated {
 		if uid != pod.UID && priority(n.pod) >= priority(pod) && l.state.NodeOf(uid) == "" {
@@ -164,10 +181,11 @@ func (l *loop) expect(pod *framework.Pod) (restore func()) {
 			added = append(added, uid)
 		}
 	}
-	return func() {
+	return func() bool {
 		for _, uid := range added {
 			l.state.RemovePod(uid)
 		}
+		return len(added) > 0
 	}
 }
 

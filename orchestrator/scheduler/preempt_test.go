@@ -211,3 +211,40 @@ func TestOnlyWhatMayHelpWakesAParkedPod(t *testing.T) {
 		t.Error("the wrong pod is woken")
 	}
 }
+
+// A pod that is nominated takes room from the less important, but is no company for them yet.
+func TestNominatedPodsTakeRoomAndAreNoCompany(t *testing.T) {
+	client := newFakeClient()
+	s, err := New(Config{Client: client})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLoop(s.cfg)
+	l.state.SetNode(node("a", "4"))
+	expected := framework.NewPod(pod("expected", "3", ranked(9), labelled("app", "db")))
+	l.nominated[expected.UID] = nomination{expected, "a"}
+	near := func(p *corev1.Pod) {
+		p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{
+			{TopologyKey: corev1.LabelHostname, LabelSelector: app("db")}}}}
+	}
+	for _, tc := range []struct {
+		pod  *corev1.Pod
+		want string
+	}{
+		{pod("small", "1"), "a"},
+		{pod("large", "2"), "0/1 nodes are available: 1 Insufficient cpu."},
+		{pod("more-important", "2", ranked(10)), "a"},
+		{pod("near", "1", near), "0/1 nodes are available: 1 node(s) suit only beside pods that are nominated to them."},
+	} {
+		got, err := l.place(context.Background(), framework.NewPod(tc.pod))
+		if err != nil {
+			got = err.Error()
+		}
+		if got != tc.want {
+			t.Errorf("%s: got %q, want %q", tc.pod.Name, got, tc.want)
+		}
+	}
+	if l.state.NodeOf(expected.UID) != "" {
+		t.Error("the nominated pod stayed in the state")
+	}
+}
