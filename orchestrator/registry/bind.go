@@ -89,6 +89,7 @@ func bindable(kind *api.Kind, pod *corev1.Pod, uid types.UID) error {
 }
 
 func setScheduled(pod *corev1.Pod, now metav1.Time) {
+	pod.Status.NominatedNodeName = "" // it has its place, there or elsewhere
 	condition := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: now}
 	for n := range pod.Status.Conditions {
 		if pod.Status.Conditions[n].Type == corev1.PodScheduled {
