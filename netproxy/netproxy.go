@@ -44,7 +44,8 @@ type Proxy struct {
 
 	stateMu    sync.Mutex // guards what follows
 	programmed map[netip.Addr]int
-	changed    chan struct{} // closed and replaced when programmed changes
+	left       map[netip.Addr]time.Time // when addresses left programmed; the latest only
+	changed    chan struct{}            // closed and replaced when programmed changes
 	ing        *ingress.Controller
 	dnsAt      netip.AddrPort
 	httpAt     []net.Addr
@@ -62,7 +63,7 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{cfg: cfg, log: cfg.Logger, mode: cfg.Mode, reason: "configured", ready: make(chan struct{}), table: services.NewTable(cfg.NodeName),
-		dirty: make(chan struct{}, 1), ingressDirty: make(chan struct{}, 1), programmed: map[netip.Addr]int{}, changed: make(chan struct{})}
+		dirty: make(chan struct{}, 1), ingressDirty: make(chan struct{}, 1), programmed: map[netip.Addr]int{}, left: map[netip.Addr]time.Time{}, changed: make(chan struct{})}
 	if p.mode != Userspace {
 		err := nft.Available()
 		switch {

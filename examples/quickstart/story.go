@@ -237,7 +237,16 @@ func (s *story) publish(ctx context.Context) error {
 	if s.appliance.Wasm() {
 		s.timeline.say("   %s stands in for port 443", s.ingress.addr)
 	}
-	return s.fromSeveralPods(ctx, s.ingress)
+	if err := s.fromSeveralPods(ctx, s.ingress); err != nil {
+		return err
+	}
+	return s.until(ctx, func() (bool, string) {
+		i, err := s.client.NetworkingV1().Ingresses(namespace).Get(ctx, appName, metav1.GetOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		return len(i.Status.LoadBalancer.Ingress) > 0, "the Ingress's address in its status"
+	})
 }
 
 func (s *story) ingressTarget(pool *x509.CertPool) target {
