@@ -29,6 +29,7 @@ type story struct {
 	timeline  *timeline
 	appliance *appliance.Appliance
 	dir       string
+	updates   int // how often step 6 rolls to v2
 
 	client     kubernetes.Interface
 	images     map[string]string // version → reference
@@ -312,12 +313,19 @@ func (s *story) underLoad(ctx context.Context, do func() error) error {
 	return nil
 }
 
+// update rolls to v2; asked for more updates, it goes back to v1 and on to v2 again, that many times.
 func (s *story) update(ctx context.Context) error {
 	return s.underLoad(ctx, func() error {
-		if err := s.setImage(ctx, "v2"); err != nil {
-			return err
+		for i := range 2*s.updates - 1 {
+			version := []string{"v2", "v1"}[i%2]
+			if err := s.setImage(ctx, version); err != nil {
+				return err
+			}
+			if err := s.available(ctx, version); err != nil {
+				return err
+			}
 		}
-		return s.available(ctx, "v2")
+		return nil
 	})
 }
 
