@@ -81,13 +81,14 @@ func run(ctx context.Context, o options) (err error) {
 		t.say("taking everything down")
 		// Pods end first, while the parts still run; then the parts; then what they left on the host.
 		stopRunning()
-		err = errors.Join(err, <-ended, a.Teardown(context.WithoutCancel(ctx)))
-		if err == nil {
+		down := errors.Join(<-ended, a.Teardown(context.WithoutCancel(ctx)))
+		err = errors.Join(err, down)
+		if down == nil {
 			t.say("nothing is left on the host")
 		}
 	}()
 
-	story := &story{timeline: t, appliance: a, dir: o.dir, updates: max(o.updates, 1)}
+	story := &story{timeline: t, appliance: a, dir: o.dir, updates: max(o.updates, 1), exit: o.exit}
 	storyCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() { // a part that fails ends the story, with its reason
@@ -99,10 +100,13 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}()
 	if err := story.tell(storyCtx); err != nil {
-		if ctx.Err() != nil {
-			return nil // Ctrl-C in the middle is an orderly end
+		switch {
+		case ctx.Err() == nil:
+			return err
+		case o.exit:
+			return fmt.Errorf("interrupted before the story's end: %w", err)
 		}
-		return err
+		return nil // Ctrl-C is the orderly end of what would stay up
 	}
 	if o.exit {
 		return nil

@@ -29,7 +29,8 @@ type story struct {
 	timeline  *timeline
 	appliance *appliance.Appliance
 	dir       string
-	updates   int // how often step 6 rolls to v2
+	updates   int  // how often step 6 rolls to v2
+	exit      bool // it ends after the story
 
 	client     kubernetes.Interface
 	images     map[string]string // version → reference
@@ -57,6 +58,9 @@ func (s *story) tell(ctx context.Context) error {
 		}
 	}
 	s.timeline.say("9. done in %.1f s; the kubeconfig is %s", time.Since(s.timeline.start).Seconds(), s.kubeconfig)
+	if s.exit {
+		s.timeline.say("   without -exit it stays up, and these tell more:")
+	}
 	for _, command := range []string{"get pods -o wide", "rollout history deployment/demo", "get events --sort-by=.lastTimestamp"} {
 		s.timeline.say("   kubectl --kubeconfig %s %s", s.kubeconfig, command)
 	}
