@@ -141,6 +141,7 @@ func (a *Appliance) newNode() error {
 		ServiceCIDRs: []netip.Prefix{a.cfg.ServiceCIDR}, PodCIDRs: []netip.Prefix{a.cfg.PodCIDR},
 		DNSServiceIP: a.cfg.dnsServiceIP(), DNSAddress: dnsAddress, KeepRules: true,
 		Ingress: netproxy.IngressConfig{HTTP: []net.Listener{a.http}, HTTPS: []net.Listener{a.https}},
+		NodeIPs: published(a.https),
 		Logger:  a.cfg.Logger.With("part", "netproxy"), Metrics: a.cfg.Metrics,
 	})
 	if err != nil {

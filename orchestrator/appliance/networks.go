@@ -96,3 +96,25 @@ func taken() (out []netip.Prefix) {
 	}
 	return out
 }
+
+// published is what Ingresses' status says: where the listener is, or this machine's first address
+// that others can reach.
+func published(l net.Listener) []netip.Addr {
+	at, err := netip.ParseAddrPort(l.Addr().String())
+	if err != nil {
+		return nil
+	}
+	if ip := at.Addr().Unmap(); !ip.IsUnspecified() {
+		return []netip.Addr{ip}
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addresses {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
+			return []netip.Addr{p.Addr()}
+		}
+	}
+	return nil
+}
