@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/pintle/pintle/runtime/nodeapi"
 )
 
 // Sentinel errors of engines. Engines wrap them with what they were doing.
@@ -227,16 +229,12 @@ type ContainerEvent struct {
 	Type                   string // "start", "exit", "oom"
 }
 
-// Streams are the ends of an exec or attach session. Nil members are not connected.
-type Streams struct {
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
-	TTY            bool
-	Resize         <-chan Size // nil: none
-}
+// Streams are the ends of an exec or attach session. They are nodeapi's, which knows nothing of this
+// package and serves any Engine.
+type Streams = nodeapi.Streams
 
 // Size is a terminal's, in characters.
-type Size struct{ Width, Height uint16 }
+type Size = nodeapi.Size
 
 // Stats is one container's consumption.
 type Stats struct {

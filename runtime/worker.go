@@ -155,13 +155,6 @@ func (w *worker) abandon() {
 	w.wake()
 }
 
-// eng is the engine, for others than the worker's goroutine; nil until it is chosen.
-func (w *worker) eng() Engine {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.engine
-}
-
 func (w *worker) pod() *corev1.Pod {
 	w.mu.Lock()
 	defer w.mu.Unlock()
