@@ -51,6 +51,8 @@ type Engine interface {
 
 	// CreateContainer prepares a container in a sandbox, without starting it. Idempotent by ContainerSpec.ID.
 	CreateContainer(ctx context.Context, spec ContainerSpec) error
+	// StartContainer starts it. One that can't run is Exited afterwards, with code 128 and the error as its
+	// message; after a failure of the engine itself it is Created still, and may be started again.
 	StartContainer(ctx context.Context, id string) error
 	// SignalContainer sends a signal ("SIGTERM") to the container's first process, or with "SIGKILL" to all.
 	// A container that is not running is no error.

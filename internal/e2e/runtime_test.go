@@ -3,10 +3,13 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -133,4 +136,119 @@ func TestKubectlReadsAndSpeaksToContainers(t *testing.T) {
 	k.fails("", words("logs missing"), "is waiting to start: trying and failing to pull image")
 	k.fails("", words("exec missing -- true"), "is waiting to start")
 	k.ok("", words("delete pod talker web missing --now"), "deleted")
+}
+
+// daemonOf finds the private containerd of this test's appliance by its config, which lies below the
+// test's own folder.
+func daemonOf(t *testing.T) int {
+	t.Helper()
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		lines, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+		for _, file := range lines {
+			line, _ := os.ReadFile(file)
+			args := strings.Split(string(line), "\x00")
+			if len(args) > 2 && filepath.Base(args[0]) == "containerd" && args[1] == "--config" && strings.Contains(args[2], t.Name()) {
+				pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return pid
+			}
+		}
+	}
+	t.Fatal("no containerd runs for this test")
+	return 0
+}
+
+func podNames(names []string) (out []string) {
+	for _, name := range names {
+		out = append(out, "pod/"+name)
+	}
+	return out
+}
+
+func TestPodsOutliveTheirContainerd(t *testing.T) {
+	a, k := startAppliance(t, "daemon")
+	_, archive := busybox(t)
+	if err := a.ImportImages(context.Background(), bytes.NewReader(archive)); err != nil {
+		t.Fatal(err)
+	}
+	gates := t.TempDir()
+	k.ok(webPod, words("apply -f -"), "created")
+	k.ok(strings.ReplaceAll(talker, "talker", "steady"), words("apply -f -"), "created")
+	k.ok("", words("wait --for=condition=Ready pod/web pod/steady --timeout=60s"), "condition met")
+	identity := func() string {
+		return k.ok("", []string{"get", "pods", "web", "steady", "-o",
+			`jsonpath={range .items[*]}{.status.containerStatuses[0].containerID} {.status.containerStatuses[0].restartCount} {.status.podIP}{"\n"}{end}`})
+	}
+	before := identity()
+
+	for i, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM} {
+		gate := filepath.Join(gates, strconv.Itoa(i))
+		if err := os.Mkdir(gate, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		// Containers that end while nobody is there to hear of it: for good, and to be restarted.
+		leaving := fmt.Sprintf("leaving-%d", i)
+		k.ok(fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: %s}
+spec:
+  restartPolicy: OnFailure
+  terminationGracePeriodSeconds: 1
+  volumes: [{name: gate, hostPath: {path: %s, type: Directory}}]
+  containers:
+  - name: done
+    image: example.com/busybox:1
+    volumeMounts: [{name: gate, mountPath: /gate}]
+    command: [sh, -c, "while [ ! -e /gate/open ]; do sleep 0.05; done; echo last words; exit 0"]
+  - name: crash
+    image: example.com/busybox:1
+    volumeMounts: [{name: gate, mountPath: /gate}]
+    command: [sh, -c, "[ -e /gate/open ] && exec sleep 1000; while [ ! -e /gate/open ]; do sleep 0.05; done; exit 5"]
+`, leaving, gate), words("apply -f -"), "created")
+		k.ok("", words("wait --for=condition=Ready pod/"+leaving+" --timeout=60s"), "condition met")
+
+		// Pods whose start falls into the gap; one that may never restart must not fail for it.
+		var starting []string
+		for n := range 4 {
+			starting = append(starting, fmt.Sprintf("starting-%d-%d", i, n))
+		}
+		var manifests string
+		for _, name := range starting {
+			manifests += strings.Replace(strings.ReplaceAll(webPod, "web", name), "spec:", "spec:\n  restartPolicy: Never", 1) + "---"
+		}
+
+		old := daemonOf(t)
+		k.ok(manifests, words("apply -f -"), "created")
+		if err := os.WriteFile(filepath.Join(gate, "open"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := syscall.Kill(old, signal); err != nil {
+			t.Fatal(err)
+		}
+		k.eventually([]string{"get", "pod", leaving, "-o", `jsonpath={range .status.containerStatuses[*]}{.name}={.state.terminated.exitCode}/{.lastState.terminated.exitCode} {end}`}, "done=0/")
+		k.eventually([]string{"get", "pod", leaving, "-o", `jsonpath={range .status.containerStatuses[*]}{.name}={.restartCount}/{.lastState.terminated.exitCode} {end}`}, "crash=1/5")
+		k.ok("", words("logs "+leaving+" -c done"), "last words")
+		k.ok("", append(words("wait --for=condition=Ready --timeout=60s"), podNames(starting)...), "condition met")
+		if now := daemonOf(t); now == old {
+			t.Errorf("the containerd that got %v still runs", signal)
+		}
+		k.eventually(words("exec web -- echo from inside"), "from inside")
+		fresh := fmt.Sprintf("fresh-%d", i)
+		k.ok(strings.ReplaceAll(webPod, "web", fresh), words("apply -f -"), "created")
+		k.ok("", words("wait --for=condition=Ready pod/"+fresh+" --timeout=60s"), "condition met")
+		k.ok("", words("exec "+fresh+" -- echo from inside"), "from inside")
+		k.ok("", words("logs "+fresh), "started")
+		if after := identity(); after != before {
+			t.Errorf("after %v the pods are others:\n%s\nbefore:\n%s", signal, after, before)
+		}
+		// What was attached before reaches the container still, and its output the log.
+		mark := fmt.Sprintf("after-%d", i)
+		k.ok("", []string{"exec", "steady", "--", "sh", "-c", "echo " + mark + " > /proc/1/fd/1"})
+		k.eventually(words("logs steady"), mark)
+		k.ok("", append(words("delete --wait --timeout=30s pod/"+leaving+" pod/"+fresh), podNames(starting)...), "deleted")
+	}
+	k.ok("", words("delete pod web steady --now"), "deleted")
 }
