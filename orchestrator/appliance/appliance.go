@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -176,7 +177,8 @@ func (a *Appliance) Run(ctx context.Context) error {
 	controlEnded := make(chan error, 1)
 	go func() { controlEnded <- a.runControlPlane(controlCtx) }()
 
-	server := &http.Server{Handler: a.agent.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: a.agent.Handler(), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(a.cfg.Logger.With("part", "node API").Handler(), slog.LevelDebug)}
 	group.Go(func() error {
 		if err := server.Serve(a.node); err != nil && !errors.Is(err, http.ErrServerClosed) && groupCtx.Err() == nil {
 			return fmt.Errorf("appliance: node API: %w", err)
