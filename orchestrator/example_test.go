@@ -21,6 +21,7 @@ func Example() {
 		return
 	}
 	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- o.Run(ctx) }()
 	select {
@@ -58,6 +59,7 @@ func ExampleOrchestrator_RESTConfigAs() {
 		return
 	}
 	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	ended := make(chan error, 1)
 	go func() { ended <- o.Run(ctx) }()
 	<-o.Ready()

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/pintle/pintle/internal/memnet"
+	"github.com/pintle/pintle/internal/scopedmetrics"
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/apiserver"
 	"github.com/pintle/pintle/orchestrator/controllers"
@@ -94,6 +95,11 @@ func (o *Orchestrator) Run(ctx context.Context) (err error) {
 		closeListener(listener)
 		return err
 	}
+	if err := parts.metrics.Open(); err != nil {
+		closeListener(listener)
+		return fmt.Errorf("orchestrator: register metrics: %w", err)
+	}
+	defer parts.metrics.Close()
 	return parts.run(ctx, o.ready)
 }
 
@@ -127,6 +133,7 @@ type parts struct {
 	server   *apiserver.Server
 	identity *identity
 	addr     net.Addr
+	metrics  *scopedmetrics.Scope // open while run runs
 }
 
 // run starts the parts in the order in which they need each other, and ends them in the reverse
@@ -250,5 +257,6 @@ func (o *Orchestrator) assemble(store *raftstore.Store, id *identity, listener n
 	if err != nil {
 		return nil, fmt.Errorf("orchestrator: %w", err)
 	}
-	return &parts{cfg: o.cfg, store: store, registry: reg, server: server, identity: id, addr: o.Addr()}, nil
+	return &parts{cfg: o.cfg, store: store, registry: reg, server: server, identity: id, addr: o.Addr(),
+		metrics: scopedmetrics.New(o.cfg.Metrics)}, nil
 }
