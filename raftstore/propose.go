@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -108,19 +109,21 @@ func (s *Store) submit(ctx context.Context, c *command) (result, error) {
 
 // propose gathers proposals into entries.
 func (s *Store) propose(ctx context.Context) {
+	// Raft answers what is under way, or is shut down by nobody but us, after this.
+	var under sync.WaitGroup
+	defer under.Wait()
 	slots := make(chan struct{}, inFlight)
 	for {
 		select {
 		case slots <- struct{}{}:
 		case <-ctx.Done():
+			return // without a slot nothing may be taken on
 		}
 		var batch []*proposal
 		select {
 		case p := <-s.proposals:
 			batch = append(batch, p)
 		case <-ctx.Done():
-			// Wait for what is under way: raft answers, or is shut down by nobody but us, after this.
-			s.drain(slots)
 			return
 		}
 		size := len(batch[0].data)
@@ -146,17 +149,10 @@ func (s *Store) propose(ctx context.Context) {
 			data = append(data, p.data...)
 			p.data = nil
 		}
-		go func() {
+		under.Go(func() {
 			s.commit(batch, data)
 			<-slots
-		}()
-	}
-}
-
-// drain waits until no commit is under way. Each slot that it can take is one that has ended.
-func (s *Store) drain(slots chan struct{}) {
-	for len(slots) < cap(slots) {
-		slots <- struct{}{}
+		})
 	}
 }
 
