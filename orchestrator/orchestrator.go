@@ -32,6 +32,7 @@ type Orchestrator struct {
 	started  bool
 	identity *identity
 	addr     net.Addr
+	store    *raftstore.Store // nil before and after
 }
 
 // New checks the config. It starts nothing and touches no file.
@@ -100,7 +101,15 @@ func (o *Orchestrator) Run(ctx context.Context) (err error) {
 		return fmt.Errorf("orchestrator: register metrics: %w", err)
 	}
 	defer parts.metrics.Close()
+	o.setStore(store)
+	defer o.setStore(nil)
 	return parts.run(ctx, o.ready)
+}
+
+func (o *Orchestrator) setStore(store *raftstore.Store) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.store = store
 }
 
 func (o *Orchestrator) listen() (net.Listener, error) {

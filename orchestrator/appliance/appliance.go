@@ -121,11 +121,11 @@ func (a *Appliance) current() *orchestrator.Orchestrator {
 
 // newNode makes the agent and the proxy. They outlive restarts of the control plane.
 func (a *Appliance) newNode() error {
-	agentClient, err := kubernetes.NewForConfig(a.restConfigAs("system:node:"+a.cfg.Node, "system:nodes"))
+	agentClient, err := kubernetes.NewForConfig(a.RESTConfigAs("system:node:"+a.cfg.Node, "system:nodes"))
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
 	}
-	proxyClient, err := kubernetes.NewForConfig(a.restConfigAs("system:kube-proxy"))
+	proxyClient, err := kubernetes.NewForConfig(a.RESTConfigAs("system:kube-proxy"))
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
 	}
@@ -301,16 +301,21 @@ func (a *Appliance) Teardown(ctx context.Context) error {
 
 // RESTConfig is orchestrator.Orchestrator's, and survives restarts of the control plane.
 func (a *Appliance) RESTConfig() *rest.Config {
-	return a.restConfigAs(orchestrator.Admin, "system:masters")
+	return a.RESTConfigAs(orchestrator.Admin, "system:masters")
 }
 
-func (a *Appliance) restConfigAs(user string, groups ...string) *rest.Config {
+// RESTConfigAs is orchestrator.Orchestrator's, and survives restarts of the control plane.
+func (a *Appliance) RESTConfigAs(user string, groups ...string) *rest.Config {
 	cfg := a.current().RESTConfigAs(user, groups...)
 	cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		return a.current().RESTConfigAs(user, groups...).Dial(ctx, network, address)
 	}
 	return cfg
 }
+
+// Backup is orchestrator.Orchestrator's; orchestrator.Restore fills a new DataDir from it. Images and
+// containers are not in it.
+func (a *Appliance) Backup(ctx context.Context, w io.Writer) error { return a.current().Backup(ctx, w) }
 
 // Kubeconfig is a cluster-admin's, for kubectl on this machine.
 func (a *Appliance) Kubeconfig() ([]byte, error) { return a.current().Kubeconfig() }
