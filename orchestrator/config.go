@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
 
@@ -49,8 +50,9 @@ type Config struct {
 	Admission registry.Admitter // nil: none
 	Policy    scheduler.Policy  // nil: none
 
-	Logger *slog.Logger                        // nil discards
-	Clock  clock.WithTickerAndDelayedExecution // nil: the machine's
+	Logger  *slog.Logger                        // nil discards
+	Metrics prometheus.Registerer               // nil: none. What Run registers there it takes out again at its end
+	Clock   clock.WithTickerAndDelayedExecution // nil: the machine's
 
 	serviceCIDRGiven bool
 }

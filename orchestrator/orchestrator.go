@@ -86,6 +86,11 @@ func (o *Orchestrator) Run(ctx context.Context) (err error) {
 		closeListener(listener)
 		return err
 	}
+	if err := p.metrics.Open(); err != nil {
+		closeListener(listener)
+		return fmt.Errorf("orchestrator: register metrics: %w", err)
+	}
+	defer p.metrics.Close()
 	o.setRunning(p)
 	defer o.setRunning(nil)
 	return p.run(ctx, o.ready)

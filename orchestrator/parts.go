@@ -9,6 +9,7 @@ import (
 
 	"github.com/pintle/pintle/internal/memnet"
 	"github.com/pintle/pintle/internal/nodelink"
+	"github.com/pintle/pintle/internal/scopedmetrics"
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/apiserver"
 	"github.com/pintle/pintle/orchestrator/cluster"
@@ -34,6 +35,7 @@ type parts struct {
 	store    *raftstore.Store
 	registry *registry.Registry
 	server   *apiserver.Server
+	metrics  *scopedmetrics.Scope // open while run runs
 }
 
 // openPort shares the listener out by protocol.
@@ -65,6 +67,7 @@ func (p *parts) openStore() (err error) {
 
 // assemble makes the other parts; it starts none.
 func (p *parts) assemble() (err error) {
+	p.metrics = scopedmetrics.New(p.cfg.Metrics)
 	p.registry, err = registry.New(registry.Config{
 		Store: p.store, Kinds: api.All(), Admitter: p.cfg.Admission, ServiceCIDR: p.cfg.ServiceCIDR,
 		Clock: p.cfg.Clock, Logger: p.cfg.Logger.With("part", "registry"),

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/pintle/pintle/internal/memnet"
+	"github.com/pintle/pintle/internal/scopedmetrics"
 	"github.com/pintle/pintle/netproxy"
 	"github.com/pintle/pintle/orchestrator"
 	"github.com/pintle/pintle/runtime"
@@ -31,9 +34,11 @@ type Appliance struct {
 	agent   *runtime.Agent
 	proxy   *netproxy.Proxy
 	node    *memnet.Listener // the agent's handler, for the API server
-	http    net.Listener
-	https   net.Listener
+	http    *port
+	https   *port
+	metrics *scopedmetrics.Scope
 	ready   chan struct{}
+	started atomic.Bool
 
 	restarts chan chan error // requests to restart the control plane
 
@@ -43,7 +48,8 @@ type Appliance struct {
 	changed chan struct{} // closed when control is replaced
 }
 
-// New checks the config, chooses the engine and opens the ingress's ports. It starts nothing.
+// New checks the config and chooses the engine and the networks. It starts nothing, opens no port and
+// registers no metric, so that nothing must be undone when Run is never called.
 func New(cfg Config) (*Appliance, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -52,7 +58,7 @@ func New(cfg Config) (*Appliance, error) {
 	if cfg, err = chooseNetworks(cfg); err != nil {
 		return nil, err
 	}
-	a := &Appliance{cfg: cfg, node: memnet.Listen(), ready: make(chan struct{}), restarts: make(chan chan error)}
+	a := &Appliance{cfg: cfg, node: memnet.Listen(), metrics: scopedmetrics.New(cfg.Metrics), ready: make(chan struct{}), restarts: make(chan chan error)}
 	if a.engines, err = chooseEngines(cfg); err != nil {
 		return nil, err
 	}
@@ -60,16 +66,8 @@ func New(cfg Config) (*Appliance, error) {
 		return nil, err
 	}
 	httpAddress, httpsAddress := cfg.ingressAddresses(a.engines.wasmOnly())
-	if a.http, err = listen(httpAddress); err != nil {
-		return nil, err
-	}
-	if a.https, err = listen(httpsAddress); err != nil {
-		a.http.Close()
-		return nil, err
-	}
+	a.http, a.https = newPort(httpAddress), newPort(httpsAddress)
 	if err := a.newNode(); err != nil {
-		a.http.Close()
-		a.https.Close()
 		return nil, err
 	}
 	return a, nil
@@ -85,7 +83,7 @@ func (a *Appliance) newControlPlane() error {
 			}
 			return a.node.Dial(ctx, nil)
 		},
-		Admission: a.cfg.Admission, Policy: a.cfg.Policy, Logger: a.cfg.Logger,
+		Admission: a.cfg.Admission, Policy: a.cfg.Policy, Logger: a.cfg.Logger, Metrics: a.cfg.Metrics,
 	}
 	if !a.engines.wasmOnly() {
 		// The bridge's address, the first of the pods' network: pods and the host reach it alike.
@@ -123,11 +121,11 @@ func (a *Appliance) current() *orchestrator.Orchestrator {
 
 // newNode makes the agent and the proxy. They outlive restarts of the control plane.
 func (a *Appliance) newNode() error {
-	agentClient, err := kubernetes.NewForConfig(a.restConfigAs("system:node:"+a.cfg.Node, "system:nodes"))
+	agentClient, err := kubernetes.NewForConfig(a.RESTConfigAs("system:node:"+a.cfg.Node, "system:nodes"))
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
 	}
-	proxyClient, err := kubernetes.NewForConfig(a.restConfigAs("system:kube-proxy"))
+	proxyClient, err := kubernetes.NewForConfig(a.RESTConfigAs("system:kube-proxy"))
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
 	}
@@ -142,7 +140,7 @@ func (a *Appliance) newNode() error {
 		DNSServiceIP: a.cfg.dnsServiceIP(), DNSAddress: dnsAddress, KeepRules: true,
 		Ingress: netproxy.IngressConfig{HTTP: []net.Listener{a.http}, HTTPS: []net.Listener{a.https}},
 		NodeIPs: published(a.https),
-		Logger:  a.cfg.Logger.With("part", "netproxy"), Metrics: a.cfg.Metrics,
+		Logger:  a.cfg.Logger.With("part", "netproxy"), Metrics: a.metrics.Registerer(),
 	})
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
@@ -150,7 +148,7 @@ func (a *Appliance) newNode() error {
 	a.agent, err = runtime.New(runtime.Config{
 		Client: agentClient, NodeName: a.cfg.Node, DataDir: filepath.Join(a.cfg.DataDir, "node"), Engines: a.engines.all,
 		Devices: a.cfg.Devices, Drainer: a.proxy, ClusterDNS: []string{a.cfg.dnsServiceIP().String()}, PodCIDR: a.cfg.PodCIDR.String(),
-		Logger: a.cfg.Logger.With("part", "agent"), Metrics: a.cfg.Metrics,
+		Logger: a.cfg.Logger.With("part", "agent"), Metrics: a.metrics.Registerer(),
 	})
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
@@ -168,8 +166,21 @@ func (a *Appliance) Wasm() bool { return a.engines.wasmOnly() }
 func (a *Appliance) Ready() <-chan struct{} { return a.ready }
 
 // Run works until ctx ends, and returns when everything in this process has ended. Containers run on;
-// see Teardown. It may be called once.
+// see Teardown. It may be called once; make another Appliance on the same folder to start again.
 func (a *Appliance) Run(ctx context.Context) error {
+	if a.started.Swap(true) {
+		return errors.New("appliance: Run was called before: make a new Appliance")
+	}
+	defer a.node.Close()
+	if err := errors.Join(a.http.open(), a.https.open()); err != nil {
+		return errors.Join(err, a.http.Close(), a.https.Close())
+	}
+	defer func() { _, _ = a.http.Close(), a.https.Close() }() // where the proxy didn't come to it
+	if err := a.metrics.Open(); err != nil {
+		return fmt.Errorf("appliance: register metrics: %w; where two share a registry, wrap it with a label for each", err)
+	}
+	defer a.metrics.Close()
+
 	group, groupCtx := errgroup.WithContext(ctx)
 	// The control plane ends last: the others' last words go to it.
 	controlCtx, stopControl := context.WithCancel(context.WithoutCancel(ctx))
@@ -177,7 +188,8 @@ func (a *Appliance) Run(ctx context.Context) error {
 	controlEnded := make(chan error, 1)
 	go func() { controlEnded <- a.runControlPlane(controlCtx) }()
 
-	server := &http.Server{Handler: a.agent.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: a.agent.Handler(), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(a.cfg.Logger.With("part", "node API").Handler(), slog.LevelDebug)}
 	group.Go(func() error {
 		if err := server.Serve(a.node); err != nil && !errors.Is(err, http.ErrServerClosed) && groupCtx.Err() == nil {
 			return fmt.Errorf("appliance: node API: %w", err)
@@ -204,16 +216,20 @@ func (a *Appliance) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
+		<-groupCtx.Done()
+		return server.Close()
+	})
+	group.Go(func() error { // the control plane's end is everybody's
 		select {
 		case err := <-controlEnded:
-			controlEnded <- err
+			controlEnded <- nil // said here
 			if err == nil && groupCtx.Err() == nil {
 				err = errors.New("appliance: the control plane ended by itself")
 			}
 			return err
 		case <-groupCtx.Done():
+			return nil
 		}
-		return server.Close()
 	})
 	err := group.Wait()
 	stopControl()
@@ -286,16 +302,21 @@ func (a *Appliance) Teardown(ctx context.Context) error {
 
 // RESTConfig is orchestrator.Orchestrator's, and survives restarts of the control plane.
 func (a *Appliance) RESTConfig() *rest.Config {
-	return a.restConfigAs(orchestrator.Admin, "system:masters")
+	return a.RESTConfigAs(orchestrator.Admin, "system:masters")
 }
 
-func (a *Appliance) restConfigAs(user string, groups ...string) *rest.Config {
+// RESTConfigAs is orchestrator.Orchestrator's, and survives restarts of the control plane.
+func (a *Appliance) RESTConfigAs(user string, groups ...string) *rest.Config {
 	cfg := a.current().RESTConfigAs(user, groups...)
 	cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		return a.current().RESTConfigAs(user, groups...).Dial(ctx, network, address)
 	}
 	return cfg
 }
+
+// Backup is orchestrator.Orchestrator's; orchestrator.Restore fills a new DataDir from it. Images and
+// containers are not in it.
+func (a *Appliance) Backup(ctx context.Context, w io.Writer) error { return a.current().Backup(ctx, w) }
 
 // Kubeconfig is a cluster-admin's, for kubectl on this machine.
 func (a *Appliance) Kubeconfig() ([]byte, error) { return a.current().Kubeconfig() }
@@ -323,19 +344,12 @@ func (a *Appliance) KillContainer(ctx context.Context, id string) error {
 	return engine.SignalContainer(ctx, id, "SIGKILL")
 }
 
-// HTTPSAddress is where this machine reaches the ingress over TLS.
-func (a *Appliance) HTTPSAddress() string { return local(a.https) }
+// HTTPSAddress is where this machine reaches the ingress over TLS. Before Run has opened the port it
+// is the address that was asked for.
+func (a *Appliance) HTTPSAddress() string { return a.https.local() }
 
 // HTTPAddress is where this machine reaches the ingress without.
-func (a *Appliance) HTTPAddress() string { return local(a.http) }
-
-func local(l net.Listener) string {
-	host, port, err := net.SplitHostPort(l.Addr().String())
-	if ip := net.ParseIP(host); err == nil && (ip == nil || ip.IsUnspecified()) {
-		return net.JoinHostPort("127.0.0.1", port)
-	}
-	return l.Addr().String()
-}
+func (a *Appliance) HTTPAddress() string { return a.http.local() }
 
 // StandIn is where a Service's "IP:port" is reached from this machine: itself with nftables, a loopback
 // address in user space, "" while there is none.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -53,7 +52,7 @@ type Config struct {
 	Policy    scheduler.Policy  // nil: none
 
 	Logger  *slog.Logger          // nil discards
-	Metrics prometheus.Registerer // nil: none
+	Metrics prometheus.Registerer // nil: none. What Run registers there it takes out again at its end
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -106,11 +105,3 @@ func (c Config) ingressAddresses(wasm bool) (http, https string) {
 
 // dnsServiceIP is where pods ask for names.
 func (c Config) dnsServiceIP() netip.Addr { return orchestrator.DNSServiceIP(c.ServiceCIDR) }
-
-func listen(address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("appliance: %w", err)
-	}
-	return l, nil
-}

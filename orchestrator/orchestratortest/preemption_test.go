@@ -33,7 +33,9 @@ func TestAHigherPriorityClassPreempts(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	get := func(ctx context.Context, name string) (*corev1.Pod, error) { return pods.Get(ctx, name, metav1.GetOptions{}) }
+	get := func(ctx context.Context, name string) (*corev1.Pod, error) {
+		return pods.Get(ctx, name, metav1.GetOptions{})
+	}
 	create("low", "")
 	eventually(t, "low bound", func(ctx context.Context) (bool, error) {
 		p, err := get(ctx, "low")
