@@ -265,6 +265,7 @@ func (s *Store) handOver(ctx context.Context, to string) error {
 		}
 		return fmt.Errorf("%w: %q is no healthy voter", ErrInvalid, to)
 	}
+	term := s.Term()
 	done := make(chan error, 1)
 	s.tasks.Go(func() {
 		done <- s.raft.LeadershipTransferToServer(raft.ServerID(pick.ID), raft.ServerAddress(pick.Address)).Error()
@@ -274,9 +275,21 @@ func (s *Store) handOver(ctx context.Context, to string) error {
 		if err != nil {
 			return s.translate(err)
 		}
-		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+	for { // until this member knows it, too
+		l, changed := s.Leader()
+		if !l.Leading || l.Term != term {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-s.stopped:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 }
 

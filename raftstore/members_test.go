@@ -212,6 +212,7 @@ func TestAMemberThatLagsIsSentTheState(t *testing.T) {
 			}
 			first := leader.FirstIndex()
 			c.Net.Heal()
+			healed := time.Now()
 			for i := range 99 {
 				put(i)
 			}
@@ -224,8 +225,8 @@ func TestAMemberThatLagsIsSentTheState(t *testing.T) {
 			}
 			// raft empties the log once the state is in place.
 			for behind.FirstIndex() != 0 && behind.FirstIndex() < first/2 {
-				if ctx.Err() != nil {
-					t.Fatalf("its log begins at %d: it was not sent the state", behind.FirstIndex())
+				if ctx.Err() != nil || time.Since(healed) > 5*time.Second {
+					t.Fatalf("its log begins at %d, the leader's at %d: it was not sent the state", behind.FirstIndex(), first)
 				}
 				time.Sleep(time.Millisecond)
 			}
@@ -335,6 +336,7 @@ func TestAMemberMayMove(t *testing.T) {
 		}
 	}})
 	ctx := within(t, 60*time.Second)
+	c.AwaitHealthy(3)
 	id, _ := c.Follower()
 	c.Kill(id)
 	// raft reads the old address, without a lock, while it gives the connection up.
