@@ -43,6 +43,7 @@ type machine struct {
 	pending   pending
 	waits     []appliedWait
 	sessions  sessions // guarded by step
+	epoch     uint32   // of the entry, for the index; guarded by step
 	// version is the one of the log's format that every member speaks; see version.go. Changed under
 	// step.
 	version atomic.Int64
@@ -93,7 +94,7 @@ type result struct {
 }
 
 func newMachine(disk valueStore) *machine {
-	m := &machine{disk: disk, leases: map[int64]*lease{}, sessions: sessions{byClient: map[uint64]*session{}}}
+	m := &machine{disk: disk, leases: map[int64]*lease{}, sessions: sessions{byClient: map[uint64]*session{}}, epoch: 1}
 	m.version.Store(1)
 	m.view.Store(&view{replaced: make(chan struct{})})
 	return m
@@ -128,6 +129,7 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 	if err != nil {
 		return nil, fmt.Errorf("log entry %d: %w", index, err)
 	}
+	m.epoch = nextEpoch(m.epoch)
 	old := m.view.Load()
 	w := &work{m: m, index: index, root: old.root, rev: old.rev, compacted: old.compacted, log: old.log}
 	results := make([]result, len(cs))
@@ -351,7 +353,7 @@ func (w *work) delete(dead []*version, rev int64, sub *uint32, r *OpResult) erro
 // append adds v to its key. Views share the arrays: each sees only what was there when it was made,
 // and only apply appends.
 func (w *work) append(v *version, vers []*version) {
-	w.root = w.root.with(v.key, append(vers, v))
+	w.root = w.root.with(v.key, append(vers, v), w.m.epoch)
 	w.log = append(w.log, v)
 	w.puts = append(w.puts, v)
 	w.bytes += len(v.key) + 200
@@ -464,9 +466,9 @@ func (w *work) compact(rev int64) error {
 		}
 		w.dels = append(w.dels, vers[:keep]...)
 		if keep == len(vers) {
-			w.root = w.root.without(v.key)
+			w.root = w.root.without(v.key, w.m.epoch)
 		} else {
-			w.root = w.root.with(v.key, slices.Clone(vers[keep:]))
+			w.root = w.root.with(v.key, slices.Clone(vers[keep:]), w.m.epoch)
 		}
 	}
 	w.log = slices.Clone(w.log[cut:])
