@@ -129,12 +129,17 @@ func TestAWriteIsDoneOnceThoughLeadersAreCutOff(t *testing.T) {
 	for round := range 3 {
 		l.await(100)
 		id, _ := c.Leader()
-		if round == 1 { // it hears the others, and they do not hear it
-			for _, other := range c.IDs() {
-				c.Net.Cut(raftstoretest.Address(id), raftstoretest.Address(other))
+		me := raftstoretest.Address(id)
+		for _, other := range c.IDs() {
+			switch other := raftstoretest.Address(other); {
+			case other == me:
+			case round == 0:
+				c.Net.Isolate(me)
+			case round == 1: // it hears the others, and they do not hear it
+				c.Net.Cut(me, other)
+			case round == 2: // they hear it, and it does not hear them
+				c.Net.Cut(other, me)
 			}
-		} else {
-			c.Net.Isolate(raftstoretest.Address(id))
 		}
 		c.LeaderOtherThan(id)
 		time.Sleep(time.Duration(rand.IntN(500)) * time.Millisecond)

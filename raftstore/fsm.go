@@ -221,6 +221,8 @@ func (w *work) execute(c *command, term uint64, r *result) error {
 
 func (w *work) perform(c *command, term uint64, r *result) error {
 	switch {
+	case c.term != 0 && c.term < term:
+		r.err = ErrFenced
 	case c.txn != nil:
 		return w.txn(c.txn, term, r)
 	case c.compact != 0:
