@@ -5,12 +5,7 @@ import (
 	"time"
 )
 
-const (
-	keepEvery = time.Second
-	// Above this much log raft is asked for a snapshot, so that the log is cut, however few the
-	// entries are.
-	logBytes = 32 << 20
-)
+const keepEvery = time.Second
 
 // keep does what falls due while this node leads: leases, forgetting the past, cutting the log.
 func (s *Store) keep(ctx context.Context) {
@@ -27,13 +22,14 @@ func (s *Store) keep(ctx context.Context) {
 			return
 		}
 		wait := keepEvery
-		if s.Term() != 0 {
+		if term := s.Term(); term != 0 {
 			now := s.cfg.Clock.Now()
 			s.tidyDeadlines(now)
 			ids, next := s.expired(now)
 			for _, id := range ids {
-				// It may have been kept alive since: the deadline decides, and it is past.
-				if err := s.Revoke(ctx, id); err != nil && ctx.Err() == nil {
+				// It may have been kept alive since: the deadline decides, and it is past. But only in
+				// this term: the next leader gives the lease its full time.
+				if err := s.expire(ctx, id, term); err != nil && ctx.Err() == nil {
 					s.cfg.Logger.Debug("expired lease not revoked", "lease", id, "error", err)
 				}
 			}
@@ -42,18 +38,43 @@ func (s *Store) keep(ctx context.Context) {
 			}
 			v := s.m.view.Load()
 			if target := past.target(now, v.rev, v.compacted); target > 0 && !s.cfg.NoAutoCompact {
-				if err := s.Compact(ctx, target); err != nil && ctx.Err() == nil {
+				if _, err := s.submitHere(ctx, &command{compact: target, term: term}); err != nil && ctx.Err() == nil {
 					s.cfg.Logger.Debug("history not compacted", "revision", target, "error", err)
 				}
 			}
 		}
-		if s.files.segs != nil && s.files.segs.size() > logBytes {
-			if err := s.raft.Snapshot().Error(); err != nil && ctx.Err() == nil {
-				s.cfg.Logger.Debug("log not cut", "error", err)
-			}
+		if err := s.cutLog(); err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Debug("log not cut", "error", err)
 		}
 		timer.Reset(wait)
 	}
+}
+
+// cutLog has raft take a snapshot when the log is large, however few its entries are.
+func (s *Store) cutLog() error {
+	if s.files.segs == nil {
+		return nil
+	}
+	size := s.files.segs.size()
+	if size <= s.cfg.LogBytes {
+		return nil
+	}
+	if s.c != nil {
+		first, _ := s.files.segs.FirstIndex()
+		last, _ := s.files.segs.LastIndex()
+		rc := s.raft.ReloadableConfig()
+		rc.TrailingLogs = trailing(s.cfg.LogBytes, size, last-first+1)
+		if err := s.raft.ReloadConfig(rc); err != nil {
+			return err
+		}
+	}
+	return s.raft.Snapshot().Error()
+}
+
+// trailing is how many entries make up half of what the log may hold.
+func trailing(limit, size int64, entries uint64) uint64 {
+	each := max(1, size/int64(max(1, entries)))
+	return uint64(min(max(limit/2/each, 16), 8192))
 }
 
 // history knows how old revisions are.

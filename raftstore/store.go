@@ -72,6 +72,7 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
 		s.files = openMemory()
 		s.m = newMachine(nil)
+		s.m.speaks = cfg.speaks
 		s.files.snaps.send = s.sendState
 		return s, s.files.begin(&cfg, false)
 	}
@@ -79,6 +80,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s.m = newMachine(s.files.state)
+	s.m.speaks = cfg.speaks
 	if err := s.files.state.fill(s.m); err != nil {
 		_ = s.files.close()
 		return nil, err
@@ -124,8 +126,11 @@ const (
 // again when the timeout gets shorter.
 func (s *Store) electAtOnce() error {
 	servers := s.raft.GetConfiguration().Configuration().Servers
-	if len(servers) != 1 || string(servers[0].ID) != s.cfg.NodeID {
+	if len(servers) != 1 {
 		return nil
+	}
+	if string(servers[0].ID) != s.cfg.NodeID {
+		return fmt.Errorf("%w: the folder is the member %q, and NodeID says %q: it never changes", ErrInvalid, servers[0].ID, s.cfg.NodeID)
 	}
 	rc := s.raft.ReloadableConfig()
 	rc.HeartbeatTimeout, rc.ElectionTimeout = heartbeat, heartbeat
@@ -224,7 +229,12 @@ func (s *Store) startRaft() error {
 		}
 		return err
 	}
-	return s.electAtOnce()
+	if err := s.electAtOnce(); err != nil {
+		s.closeNetwork()
+		_ = s.stopRaft().Error()
+		return err
+	}
+	return nil
 }
 
 // logCache is how many entries stay in memory for the other members.
@@ -285,7 +295,8 @@ func (s *Store) Revision() int64 { return s.m.view.Load().rev }
 // one more, the least one to read at is itself.
 func (s *Store) CompactedRevision() int64 { return s.m.view.Load().compacted }
 
-// Close ends Run, waits for it, and closes the files. It may be called more than once.
+// Close ends Run, waits for it, and closes the files. It does not hand over the leadership: cancel
+// Run's context for that, and Close then. It may be called more than once.
 func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {

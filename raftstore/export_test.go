@@ -1,0 +1,31 @@
+package raftstore
+
+// For tests outside the package.
+
+// SetSpeaks makes a member speak up to a version of the log's format.
+func SetSpeaks(c *Config, version int) { c.speaks = version }
+
+// SetFault has fault asked before each kind of disk operation.
+func SetFault(c *Config, fault func(op string) error) { c.fault = fault }
+
+// FirstIndex is where a member's log begins.
+func (s *Store) FirstIndex() uint64 {
+	i, _ := s.files.log.FirstIndex()
+	return i
+}
+
+// CutLog has the log cut now, and leaves few entries for others.
+func (s *Store) CutLog() error {
+	rc := s.raft.ReloadableConfig()
+	rc.TrailingLogs = 4
+	if err := s.raft.ReloadConfig(rc); err != nil {
+		return err
+	}
+	return s.raft.Snapshot().Error()
+}
+
+// FormatVersion is the version that the store writes.
+func (s *Store) FormatVersion() int { return s.m.formatVersion() }
+
+// RaftTerm is raft's term, whoever leads.
+func (s *Store) RaftTerm() uint64 { return s.raft.CurrentTerm() }
