@@ -3,7 +3,10 @@ SHELL := /bin/bash
 GO ?= go
 ARGS ?=
 
-.PHONY: quickstart test bench lint deps
+# How long each fuzzing of the store lasts.
+FUZZ ?= 10s
+
+.PHONY: quickstart test test-long fuzz bench lint deps
 
 quickstart: deps
 	$(GO) run ./examples/quickstart $(ARGS)
@@ -12,6 +15,14 @@ test: deps lint
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e /runtime/containerd -e /examples/)
 	$(GO) test -p 1 -timeout 20m ./runtime/containerd/... ./examples/...
 	cd internal/e2e && $(GO) test -timeout 20m ./...
+	@$(MAKE) --no-print-directory fuzz
+
+# Fuzzing the store against its model. Its goroutines make coverage waver: to minimize costs time and gains nothing.
+fuzz:
+	$(GO) test -run '^$$' -fuzz '^FuzzTheStoreAgreesWithTheModel$$' -fuzztime $(FUZZ) -fuzzminimizetime 1x -parallel 2 ./raftstore
+
+test-long: deps
+	$(MAKE) fuzz FUZZ=10m
 
 bench: deps
 	@.ci/deps nginx-light wrk

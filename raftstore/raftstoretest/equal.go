@@ -20,8 +20,8 @@ func SameEvent(a, b raftstore.Event) bool {
 		(a.Prev == nil || SameKV(*a.Prev, *b.Prev))
 }
 
-// sameRange says how two answers differ; "" if they don't.
-func sameRange(got, want raftstore.RangeResult) string {
+// DiffRange says how two answers differ; "" if they don't.
+func DiffRange(got, want raftstore.RangeResult) string {
 	switch {
 	case got.Revision != want.Revision || got.Count != want.Count || got.More != want.More:
 		return fmt.Sprintf("revision %d, count %d, more %v; want %d, %d, %v",
@@ -32,7 +32,8 @@ func sameRange(got, want raftstore.RangeResult) string {
 	return ""
 }
 
-func sameTxn(got, want raftstore.TxnResult) string {
+// DiffTxn says how two outcomes differ; "" if they do not.
+func DiffTxn(got, want raftstore.TxnResult) string {
 	if got.Succeeded != want.Succeeded || got.Revision != want.Revision || len(got.Results) != len(want.Results) {
 		return fmt.Sprintf("succeeded %v at %d with %d results; want %v, %d, %d", got.Succeeded, got.Revision,
 			len(got.Results), want.Succeeded, want.Revision, len(want.Results))

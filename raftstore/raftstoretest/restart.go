@@ -40,7 +40,7 @@ func survives(c *caller) {
 			c.Fatalf("revision %d, compacted %d", c.s.Revision(), c.s.CompactedRevision())
 		}
 		for rev, want := range before {
-			if diff := sameRange(c.list(raftstore.RangeRequest{Revision: rev}), want); diff != "" {
+			if diff := DiffRange(c.list(raftstore.RangeRequest{Revision: rev}), want); diff != "" {
 				c.Errorf("at %d: %s", rev, diff)
 			}
 		}

@@ -95,7 +95,7 @@ func compactionForgets(c *caller) {
 				}
 				continue
 			}
-			if diff := sameRange(r, before[rev]); err != nil || diff != "" {
+			if diff := DiffRange(r, before[rev]); err != nil || diff != "" {
 				c.Errorf("compacted to %d, read at %d: %s %v", to, rev, diff, err)
 			}
 		}
