@@ -67,7 +67,7 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 				s.fail.set(err)
 				return fmt.Errorf("backup: %w", err)
 			}
-			err = s.files.state.db.View(func(tx *bolt.Tx) error {
+			err = s.files.state.view(func(tx *bolt.Tx) error {
 				// Was something compacted away between the two?
 				if s.m.view.Load().compacted != v.compacted {
 					return errGone
@@ -240,7 +240,7 @@ func (s *stateFile) restore(r io.Reader) error {
 }
 
 func (s *stateFile) write(t *taken) error {
-	if err := s.db.Update(func(tx *bolt.Tx) error { return writeTaken(tx, t) }); err != nil {
+	if err := s.update(func(tx *bolt.Tx) error { return writeTaken(tx, t) }); err != nil {
 		return fmt.Errorf("write state file: %w", err)
 	}
 	return nil

@@ -20,6 +20,18 @@ type Config struct {
 	Dir string
 	// NodeID names this member among the voters; "" is "single". It never changes for a folder.
 	NodeID string
+	// Network connects this member with the others. nil: a single voter for ever, which dials nobody
+	// and listens to nobody.
+	Network Network
+	// Address is where the others dial this member, in the terms of Network. It may change between
+	// two runs.
+	Address string
+	// Join makes a new folder wait until a member adds it (AddMember) instead of starting a store of
+	// its own. It has no effect on a folder that has been filled.
+	Join bool
+	// RemoveDeadAfter is how long a voter must have been away before it is removed, and only if at
+	// least three voters remain and enough of them are healthy; 0 is 24 hours, negative: never.
+	RemoveDeadAfter time.Duration
 	// Logger; nil discards. What raft reports as information is logged for debugging.
 	Logger *slog.Logger
 	// Clock; nil is the system's.
@@ -33,6 +45,9 @@ type Config struct {
 	// NoAutoCompact leaves forgetting to Compact alone. The folder then grows without bound.
 	NoAutoCompact bool
 
+	// speaks is the highest version of the log's format that this member speaks; tests lower or raise
+	// it. 0: what this code speaks.
+	speaks int
 	// fault, in tests, is asked before each kind of disk operation: "log", "stable", "flush",
 	// "snapshot".
 	fault func(op string) error
@@ -47,6 +62,18 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Clock == nil {
 		c.Clock = systemClock{}
+	}
+	if c.Network != nil && c.Address == "" {
+		return c, fmt.Errorf("%w: Network needs an Address, where the other members dial this one", ErrInvalid)
+	}
+	if c.Network == nil && (c.Join || c.Address != "") {
+		return c, fmt.Errorf("%w: Join and Address need a Network", ErrInvalid)
+	}
+	if c.speaks == 0 {
+		c.speaks = formatNow
+	}
+	if c.RemoveDeadAfter == 0 {
+		c.RemoveDeadAfter = 24 * time.Hour
 	}
 	if c.RetainRevisions < 0 || c.RetainAge < 0 {
 		return c, fmt.Errorf("%w: RetainRevisions and RetainAge cannot be negative", ErrInvalid)

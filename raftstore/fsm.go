@@ -41,6 +41,17 @@ type machine struct {
 	leases    map[int64]*lease
 	lastLease int64
 	pending   pending
+	waits     []appliedWait
+	sessions  sessions // guarded by step
+	// version is the one of the log's format that every member speaks; see version.go. Changed under
+	// step.
+	version atomic.Int64
+}
+
+// appliedWait is closed once the machine has passed the index.
+type appliedWait struct {
+	index uint64
+	done  chan struct{}
 }
 
 // valueStore holds the values that have been flushed.
@@ -70,11 +81,18 @@ type pending struct {
 type result struct {
 	txn   TxnResult
 	lease int64
-	err   error
+	// session is the one that was opened.
+	session uint64
+	err     error
+	// index is that of the entry; the machine does not set it.
+	index uint64
+	// lost says that err is the proposer's, and not the outcome: the command may not have been done.
+	lost bool
 }
 
 func newMachine(disk valueStore) *machine {
-	m := &machine{disk: disk, leases: map[int64]*lease{}}
+	m := &machine{disk: disk, leases: map[int64]*lease{}, sessions: sessions{byClient: map[uint64]*session{}}}
+	m.version.Store(1)
 	m.view.Store(&view{replaced: make(chan struct{})})
 	return m
 }
@@ -82,6 +100,7 @@ func newMachine(disk valueStore) *machine {
 // work is a view in the making. It is seen by apply alone.
 type work struct {
 	m         *machine
+	index     uint64
 	root      *node
 	rev       int64
 	compacted int64
@@ -108,7 +127,7 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 		return nil, fmt.Errorf("log entry %d: %w", index, err)
 	}
 	old := m.view.Load()
-	w := &work{m: m, root: old.root, rev: old.rev, compacted: old.compacted, log: old.log}
+	w := &work{m: m, index: index, root: old.root, rev: old.rev, compacted: old.compacted, log: old.log}
 	results := make([]result, len(cs))
 	for i := range cs {
 		if err := w.execute(&cs[i], term, &results[i]); err != nil {
@@ -116,8 +135,7 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 		}
 	}
 	m.mu.Lock()
-	m.applied = index
-	m.pending.any = true
+	m.advanceLocked(index)
 	m.pending.leases = m.pending.leases || w.leases
 	if m.disk != nil {
 		m.pending.puts = append(m.pending.puts, w.puts...)
@@ -143,7 +161,61 @@ func (m *machine) appliedIndex() uint64 {
 	return m.applied
 }
 
+// advanceLocked says that everything up to the index is in.
+func (m *machine) advanceLocked(index uint64) {
+	m.applied = index
+	m.pending.any = true
+	keep := m.waits[:0]
+	for _, w := range m.waits {
+		if w.index <= index {
+			close(w.done)
+		} else {
+			keep = append(keep, w)
+		}
+	}
+	clear(m.waits[len(keep):])
+	m.waits = keep
+}
+
+// pass notes an entry that is none of the machine's.
+func (m *machine) pass(index uint64) {
+	m.step.Lock()
+	defer m.step.Unlock()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if index > m.applied && m.broken == nil {
+		m.advanceLocked(index)
+	}
+}
+
+// passed returns a channel that is closed once everything up to the index is in.
+func (m *machine) passed(index uint64) <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	w := appliedWait{index: index, done: make(chan struct{})}
+	if index <= m.applied {
+		close(w.done)
+	} else {
+		m.waits = append(m.waits, w)
+	}
+	return w.done
+}
+
 func (w *work) execute(c *command, term uint64, r *result) error {
+	if c.request.client == 0 {
+		return w.perform(c, term, r)
+	}
+	if w.m.sessions.done(c.request, w.index, r) {
+		return nil
+	}
+	if err := w.perform(c, term, r); err != nil {
+		return err
+	}
+	w.m.sessions.remember(c.request, r)
+	return nil
+}
+
+func (w *work) perform(c *command, term uint64, r *result) error {
 	switch {
 	case c.txn != nil:
 		return w.txn(c.txn, term, r)
@@ -158,6 +230,10 @@ func (w *work) execute(c *command, term uint64, r *result) error {
 		w.leases = true
 	case c.revoke != 0:
 		return w.revoke(c.revoke, r)
+	case c.open:
+		r.session = w.m.sessions.open(w.index)
+	case c.version != 0:
+		w.m.version.Store(max(w.m.version.Load(), int64(c.version)))
 	default:
 		return fmt.Errorf("%w: empty command", ErrCorrupt)
 	}

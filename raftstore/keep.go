@@ -29,6 +29,7 @@ func (s *Store) keep(ctx context.Context) {
 		wait := keepEvery
 		if s.Term() != 0 {
 			now := s.cfg.Clock.Now()
+			s.tidyDeadlines(now)
 			ids, next := s.expired(now)
 			for _, id := range ids {
 				// It may have been kept alive since: the deadline decides, and it is past.

@@ -17,11 +17,7 @@ func (s *Store) followLeadership(ctx context.Context) {
 		case leads := <-s.raft.LeaderCh():
 			term := s.raft.CurrentTerm()
 			if leads {
-				err := raft.ErrEnqueueTimeout
-				for errors.Is(err, raft.ErrEnqueueTimeout) && s.fail.get() == nil {
-					err = s.raft.Barrier(enqueueFor).Error()
-				}
-				if err != nil {
+				if err := s.beginTerm(); err != nil || s.raft.CurrentTerm() != term || s.raft.State() != raft.Leader {
 					continue // lost already; the next word says so
 				}
 				s.adoptLeases()
@@ -38,13 +34,29 @@ func (s *Store) followLeadership(ctx context.Context) {
 	}
 }
 
-func (s *Store) closeReady() {
-	select {
-	case <-s.ready:
-	default:
-		close(s.ready)
+// beginTerm returns when everything before this term is applied here. It is an entry without
+// commands, and no barrier of raft's: the machine must hear of it, so that a read can wait for it.
+func (s *Store) beginTerm() error {
+	s.committing.Add(1)
+	defer s.committing.Add(-1)
+	err := raft.ErrEnqueueTimeout
+	for errors.Is(err, raft.ErrEnqueueTimeout) && s.fail.get() == nil {
+		err = s.raft.Apply(nil, enqueueFor).Error()
+	}
+	return err
+}
+
+// becomeReady is for a member that does not lead: it is ready once it can read.
+func (s *Store) becomeReady(ctx context.Context) {
+	for ctx.Err() == nil && s.fail.get() == nil {
+		if s.readIndex(ctx) == nil {
+			s.closeReady()
+			return
+		}
 	}
 }
+
+func (s *Store) closeReady() { s.readyOnce.Do(func() { close(s.ready) }) }
 
 func (s *Store) setLeader(l Leader) {
 	s.leaderMu.Lock()

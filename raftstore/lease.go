@@ -20,7 +20,9 @@ func (s *Store) Grant(ctx context.Context, ttl time.Duration) (id int64, err err
 	if err != nil {
 		return 0, err
 	}
-	s.setDeadline(r.lease, ttl)
+	if s.Term() != 0 {
+		s.setDeadline(r.lease, ttl)
+	}
 	return r.lease, nil
 }
 
@@ -40,15 +42,34 @@ func (s *Store) Revoke(ctx context.Context, id int64) error {
 
 // KeepAlive gives a lease its full time to live again. It writes nothing.
 func (s *Store) KeepAlive(ctx context.Context, id int64) error {
+	if s.c != nil && s.Term() == 0 {
+		if id <= 0 {
+			return ErrLeaseNotFound
+		}
+		_, err := s.ask(ctx, callKeepAlive, encodeOne(uint64(id)))
+		return err
+	}
 	if err := s.waitLeading(ctx); err != nil {
 		return err
 	}
+	return s.keepAlive(id)
+}
+
+// keepAlive is the leader's part.
+func (s *Store) keepAlive(id int64) error {
 	ttl, ok := s.m.leaseTTL(id)
 	if !ok {
 		return ErrLeaseNotFound
 	}
 	s.setDeadline(id, ttl)
 	return nil
+}
+
+// adoptLease begins the time of a lease that another member asked for.
+func (s *Store) adoptLease(id int64) {
+	if ttl, ok := s.m.leaseTTL(id); ok {
+		s.setDeadline(id, ttl)
+	}
 }
 
 func (m *machine) leaseTTL(id int64) (time.Duration, bool) {
@@ -80,6 +101,24 @@ func (s *Store) adoptLeases() {
 		s.deadlines[id] = now.Add(time.Duration(l.ttlMillis) * time.Millisecond)
 	}
 	signal(s.kick)
+}
+
+// tidyDeadlines makes deadlines and leases agree, whoever granted or revoked them.
+func (s *Store) tidyDeadlines(now time.Time) {
+	s.m.mu.Lock()
+	defer s.m.mu.Unlock()
+	s.leaseMu.Lock()
+	defer s.leaseMu.Unlock()
+	for id := range s.deadlines {
+		if s.m.leases[id] == nil {
+			delete(s.deadlines, id)
+		}
+	}
+	for id, l := range s.m.leases {
+		if _, ok := s.deadlines[id]; !ok {
+			s.deadlines[id] = now.Add(time.Duration(l.ttlMillis) * time.Millisecond)
+		}
+	}
 }
 
 // expired returns the leases past their deadline, and how long until the next one is; 0: none is.

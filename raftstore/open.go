@@ -12,14 +12,16 @@ import (
 // A folder holds LOCK, FORMAT, state.db, stable, snapshot and log/. FORMAT is written last: while
 // INITIALIZING is there, nothing in the folder has been promised to anybody, and it starts over.
 const (
-	fileLock    = "LOCK"
-	fileFormat  = "FORMAT"
-	fileInit    = "INITIALIZING"
-	fileState   = "state.db"
-	fileStable  = "stable"
-	fileSnap    = "snapshot"
-	dirLog      = "log"
-	formatBytes = "pintle raftstore 1\n"
+	fileLock   = "LOCK"
+	fileFormat = "FORMAT"
+	fileInit   = "INITIALIZING"
+	fileState  = "state.db"
+	fileStable = "stable"
+	fileSnap   = "snapshot"
+	dirLog     = "log"
+	// fileArriving is a state that another member is sending; see transfer.go.
+	fileArriving = "state.arriving"
+	formatBytes  = "pintle raftstore 1\n"
 )
 
 type files struct {
@@ -72,7 +74,7 @@ func openFolder(cfg *Config, fill func(*stateFile) error) (_ *files, err error) 
 	if f.state, err = openState(filepath.Join(dir, fileState), cfg.fault); err != nil {
 		return nil, err
 	}
-	f.closers = append(f.closers, f.state.db.Close)
+	f.closers = append(f.closers, f.state.close)
 	if f.segs, err = openLog(filepath.Join(dir, dirLog), cfg.fault); err != nil {
 		return nil, err
 	}
@@ -93,14 +95,17 @@ func openFolder(cfg *Config, fill func(*stateFile) error) (_ *files, err error) 
 				return nil, err
 			}
 		}
-		if err := bootstrap(cfg, f); err != nil {
+		if err := f.begin(cfg, fill != nil); err != nil {
 			return nil, err
 		}
 		if err := endInit(dir); err != nil {
 			return nil, fmt.Errorf("open store %s: %w", dir, err)
 		}
 	}
-	return f, f.consistent()
+	if err := f.consistent(); err != nil {
+		return nil, err
+	}
+	return f, f.afterArrival(dir)
 }
 
 // beginInit says whether the folder is to be filled, and clears what a crash left of an earlier try.
@@ -161,9 +166,9 @@ func (f *files) consistent() error {
 }
 
 func bootstrap(cfg *Config, f *files) error {
-	_, trans := raft.NewInmemTransport(raft.ServerAddress(cfg.NodeID))
+	_, trans := raft.NewInmemTransport(cfg.raftAddress())
 	err := raft.BootstrapCluster(raftConfig(cfg), f.log, f.stable, f.snaps, trans, raft.Configuration{
-		Servers: []raft.Server{{ID: raft.ServerID(cfg.NodeID), Address: raft.ServerAddress(cfg.NodeID)}}})
+		Servers: []raft.Server{{ID: raft.ServerID(cfg.NodeID), Address: cfg.raftAddress()}}})
 	if err != nil {
 		return fmt.Errorf("bootstrap: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -79,6 +80,21 @@ func (s *Store) Compact(ctx context.Context, rev int64) error {
 }
 
 func (s *Store) submit(ctx context.Context, c *command) (result, error) {
+	if s.c != nil && (c.txn == nil || c.txn.Term == 0) {
+		return s.submitAnywhere(ctx, c)
+	}
+	r, err := s.submitHere(ctx, c)
+	if err == nil {
+		err = r.err
+	}
+	return r, err
+}
+
+// submitHere is for a single voter, and for what only the leader may write.
+func (s *Store) submitHere(ctx context.Context, c *command) (result, error) {
+	if s.c != nil && s.Term() == 0 && s.Err() == nil {
+		return result{}, ErrFenced // to wait for leadership would be to outlive it
+	}
 	if err := s.waitLeading(ctx); err != nil {
 		return result{}, err
 	}
@@ -92,47 +108,19 @@ func (s *Store) submit(ctx context.Context, c *command) (result, error) {
 	case <-ctx.Done():
 		return result{}, context.Cause(ctx)
 	}
-	select {
-	case <-p.done:
-	case <-ctx.Done():
-		return result{}, context.Cause(ctx)
-	case <-s.stopped:
-		select {
-		case <-p.done: // answered all the same
-		default:
-			return result{}, fmt.Errorf("%w: %w", ErrClosed, ErrUncertain)
-		}
-	}
-	return p.res, p.res.err
+	return s.await(ctx, p)
 }
 
 // propose gathers proposals into entries.
 func (s *Store) propose(ctx context.Context) {
+	// Raft answers what is under way, or is shut down by nobody but us, after this.
+	var under sync.WaitGroup
+	defer under.Wait()
 	slots := make(chan struct{}, inFlight)
 	for {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-		}
-		var batch []*proposal
-		select {
-		case p := <-s.proposals:
-			batch = append(batch, p)
-		case <-ctx.Done():
-			// Wait for what is under way: raft answers, or is shut down by nobody but us, after this.
-			s.drain(slots)
+		batch, data := gather(ctx, slots, s.proposals)
+		if batch == nil {
 			return
-		}
-		size := len(batch[0].data)
-	gather:
-		for len(batch) < batchCommands && size < batchBytes {
-			select {
-			case p := <-s.proposals:
-				batch = append(batch, p)
-				size += len(p.data)
-			default:
-				break gather
-			}
 		}
 		for s.m.pendingBytes() > flushStall && s.fail.get() == nil && ctx.Err() == nil {
 			select {
@@ -141,23 +129,42 @@ func (s *Store) propose(ctx context.Context) {
 			case <-ctx.Done():
 			}
 		}
-		data := make([]byte, 0, size)
-		for _, p := range batch {
-			data = append(data, p.data...)
-			p.data = nil
-		}
-		go func() {
+		under.Go(func() {
 			s.commit(batch, data)
 			<-slots
-		}()
+		})
 	}
 }
 
-// drain waits until no commit is under way. Each slot that it can take is one that has ended.
-func (s *Store) drain(slots chan struct{}) {
-	for len(slots) < cap(slots) {
-		slots <- struct{}{}
+// gather takes a slot, and then what there is; nil when ctx has ended.
+func gather(ctx context.Context, slots chan struct{}, from <-chan *proposal) (batch []*proposal, data []byte) {
+	select {
+	case slots <- struct{}{}:
+	case <-ctx.Done():
+		return nil, nil
 	}
+	select {
+	case p := <-from:
+		batch = append(batch, p)
+	case <-ctx.Done():
+		return nil, nil
+	}
+	size := len(batch[0].data)
+gather:
+	for len(batch) < batchCommands && size < batchBytes {
+		select {
+		case p := <-from:
+			batch = append(batch, p)
+			size += len(p.data)
+		default:
+			break gather
+		}
+	}
+	data = make([]byte, 0, size)
+	for _, p := range batch {
+		data = append(data, p.data...)
+	}
+	return batch, data
 }
 
 func (s *Store) commit(batch []*proposal, data []byte) {
@@ -172,6 +179,7 @@ func (s *Store) commit(batch []*proposal, data []byte) {
 	if err == nil {
 		if results, ok := f.Response().([]result); ok && len(results) == len(batch) {
 			for i, p := range batch {
+				results[i].index = f.Index()
 				p.finish(results[i])
 			}
 			return
@@ -180,7 +188,7 @@ func (s *Store) commit(batch []*proposal, data []byte) {
 	}
 	err = s.translate(err)
 	for _, p := range batch {
-		p.finish(result{err: err})
+		p.finish(result{lost: true, err: err})
 	}
 }
 
@@ -188,7 +196,7 @@ func (s *Store) translate(err error) error {
 	switch {
 	case s.fail.get() != nil:
 		return fmt.Errorf("%w: %w", s.Err(), ErrUncertain)
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+	case errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return ErrNotLeader
 	case errors.Is(err, raft.ErrRaftShutdown):
 		return fmt.Errorf("%w: %w", ErrClosed, ErrUncertain)
@@ -197,11 +205,11 @@ func (s *Store) translate(err error) error {
 }
 
 // refuseProposals answers what nobody will take any more.
-func (s *Store) refuseProposals() {
+func (s *Store) refuseProposals(waiting <-chan *proposal) {
 	for {
 		select {
-		case p := <-s.proposals:
-			p.finish(result{err: ErrClosed})
+		case p := <-waiting:
+			p.finish(result{lost: true, err: ErrClosed})
 		default:
 			return
 		}

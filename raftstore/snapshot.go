@@ -6,19 +6,25 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
 
 	"github.com/hashicorp/raft"
 )
 
 // snapshots is raft's snapshot store. The state file is a snapshot at any time, so one taken here
-// holds no data of its own: it flushes the state file, and notes where raft may cut its log.
+// holds no data of its own: it flushes the state file, and notes where raft may cut its log. What
+// another member sends is in transfer.go.
 type snapshots struct {
 	path string // "": in memory
 	hook func(op string) error
 
-	mu   sync.Mutex
-	meta *snapshotNote
+	// send opens a stream of the state as it is; nil for a single voter.
+	send func() (size int64, _ io.ReadCloser, err error)
+
+	mu       sync.Mutex
+	meta     *snapshotNote
+	incoming *snapshotSink // complete, and not yet the machine's
 }
 
 type snapshotNote struct {
@@ -68,9 +74,23 @@ func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 	return []*raft.SnapshotMeta{n.raftMeta()}, nil
 }
 
-// Open is for sending the state to another member.
-func (s *snapshots) Open(string) (*raft.SnapshotMeta, io.ReadCloser, error) {
-	return nil, nil, fmt.Errorf("%w: this store has a single voter, there is nobody to send a snapshot to", ErrInvalid)
+// Open is for raft: it hands what has arrived to the machine, or sends the state to another member.
+func (s *snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	s.mu.Lock()
+	in := s.incoming
+	s.mu.Unlock()
+	if in != nil && in.ID() == id {
+		return in.note.raftMeta(), arrivedReader{in}, nil
+	}
+	n := s.note()
+	if n == nil || s.send == nil {
+		return nil, nil, fmt.Errorf("%w: there is no snapshot %s", ErrInvalid, id)
+	}
+	// The state is newer than the note, and holds all of it: the entries between the two are skipped.
+	meta := n.raftMeta()
+	size, r, err := s.send()
+	meta.Size = size
+	return meta, r, err
 }
 
 func (s *snapshots) Create(v raft.SnapshotVersion, index, term uint64, c raft.Configuration, ci uint64, _ raft.Transport) (raft.SnapshotSink, error) {
@@ -78,16 +98,60 @@ func (s *snapshots) Create(v raft.SnapshotVersion, index, term uint64, c raft.Co
 		Configuration: raft.EncodeConfiguration(c), ConfigurationIndex: ci}}, nil
 }
 
+// snapshotSink takes either a note of this member's own, or a state from another, which it reads as
+// it comes.
 type snapshotSink struct {
 	s    *snapshots
 	note *snapshotNote
 	done bool
+
+	w       *io.PipeWriter // set by the first Write
+	ended   chan struct{}
+	arrived *arrived
+	err     error
 }
 
-func (k *snapshotSink) ID() string    { return k.note.raftMeta().ID }
-func (k *snapshotSink) Cancel() error { k.done = true; return nil }
-func (k *snapshotSink) Write([]byte) (int, error) {
-	return 0, fmt.Errorf("%w: this store has a single voter and takes no snapshot from others", ErrInvalid)
+// arrivedReader stands for a state that has been read already.
+type arrivedReader struct{ k *snapshotSink }
+
+func (arrivedReader) Read([]byte) (int, error) { return 0, io.EOF }
+func (arrivedReader) Close() error             { return nil }
+
+func (k *snapshotSink) ID() string {
+	if k.w != nil {
+		return "arrived-" + k.note.raftMeta().ID
+	}
+	return k.note.raftMeta().ID
+}
+
+func (k *snapshotSink) Cancel() error {
+	if k.done {
+		return nil
+	}
+	k.done = true
+	if k.w != nil {
+		_ = k.w.CloseWithError(errors.New("cancelled"))
+		<-k.ended
+		k.arrived.drop()
+	}
+	return nil
+}
+
+func (k *snapshotSink) Write(b []byte) (int, error) {
+	if k.w == nil {
+		r, w := io.Pipe()
+		k.w, k.ended = w, make(chan struct{})
+		path := ""
+		if k.s.path != "" {
+			path = filepath.Join(filepath.Dir(k.s.path), fileArriving)
+		}
+		go func() {
+			defer close(k.ended)
+			k.arrived, k.err = receiveState(r, path, k.s.hook)
+			_ = r.CloseWithError(k.err)
+		}()
+	}
+	return k.w.Write(b)
 }
 
 func (k *snapshotSink) Close() error {
@@ -96,6 +160,39 @@ func (k *snapshotSink) Close() error {
 	}
 	k.done = true
 	s := k.s
+	if k.w != nil {
+		_ = k.w.Close()
+		<-k.ended
+		if k.err != nil {
+			return k.err
+		}
+		s.mu.Lock()
+		s.incoming.abandon()
+		s.incoming = k
+		s.mu.Unlock()
+		return nil // the note is written when the machine has it
+	}
+	return s.keep(k.note)
+}
+
+// abandon drops a state that the machine was never given.
+func (k *snapshotSink) abandon() {
+	if k != nil {
+		k.arrived.drop()
+	}
+}
+
+// take gives the machine what has arrived.
+func (s *snapshots) take() *snapshotSink {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	in := s.incoming
+	s.incoming = nil
+	return in
+}
+
+// keep makes the note the newest.
+func (s *snapshots) keep(note *snapshotNote) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.path != "" {
@@ -104,7 +201,7 @@ func (k *snapshotSink) Close() error {
 				return fmt.Errorf("write snapshot note: %w", err)
 			}
 		}
-		b, err := json.Marshal(k.note)
+		b, err := json.Marshal(note)
 		if err != nil {
 			return fmt.Errorf("write snapshot note: %w", err)
 		}
@@ -112,7 +209,7 @@ func (k *snapshotSink) Close() error {
 			return fmt.Errorf("write snapshot note: %w", err)
 		}
 	}
-	s.meta = k.note
+	s.meta = note
 	return nil
 }
 

@@ -21,7 +21,7 @@ import (
 //
 // Versions and values are apart so that opening reads the small half only.
 type stateFile struct {
-	db *bolt.DB
+	stateDB
 	// flushing makes flushes run one after the other.
 	flushing sync.Mutex
 	durable  uint64 // guarded by flushing
@@ -47,7 +47,8 @@ func openState(path string, hook func(string) error) (*stateFile, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open state file %s: %w", path, err)
 	}
-	s := &stateFile{db: db, hook: hook}
+	s := &stateFile{hook: hook}
+	s.current.Store(db)
 	err = db.View(func(tx *bolt.Tx) error {
 		if b := tx.Bucket(bucketMeta); b != nil {
 			s.durable = metaGet(b, "applied")
@@ -88,7 +89,7 @@ func (v *version) diskKey() []byte {
 
 // load implements valueStore.
 func (s *stateFile) load(vs []*version, values [][]byte) error {
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err := s.view(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketVal)
 		for i, v := range vs {
 			if values[i] != nil || v.tomb {
@@ -112,7 +113,7 @@ func (s *stateFile) load(vs []*version, values [][]byte) error {
 func (s *stateFile) fill(m *machine) error {
 	v := &view{}
 	byKey := map[string][]*version{}
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err := s.view(func(tx *bolt.Tx) error {
 		meta := tx.Bucket(bucketMeta)
 		m.applied = metaGet(meta, "applied")
 		m.lastLease = int64(metaGet(meta, "lease"))
@@ -128,7 +129,7 @@ func (s *stateFile) fill(m *machine) error {
 		if err != nil {
 			return err
 		}
-		return tx.Bucket(bucketRev).ForEach(func(k, rec []byte) error {
+		err = tx.Bucket(bucketRev).ForEach(func(k, rec []byte) error {
 			r, _, err := decodeRecord(rec)
 			if err != nil {
 				return err
@@ -139,6 +140,10 @@ func (s *stateFile) fill(m *machine) error {
 			addVersion(byKey, v, r)
 			return nil
 		})
+		if err != nil {
+			return err
+		}
+		return m.readSessions(tx)
 	})
 	if err != nil {
 		return fmt.Errorf("read state file: %w", err)
@@ -178,6 +183,7 @@ type taken struct {
 	applied   uint64
 	lastLease int64
 	ttls      map[int64]int64 // nil: unchanged
+	sessions  takenSessions
 }
 
 func (m *machine) take() (taken, error) {
@@ -195,6 +201,7 @@ func (m *machine) take() (taken, error) {
 			t.ttls[id] = l.ttlMillis
 		}
 	}
+	t.sessions = m.takeSessions()
 	m.pending = pending{}
 	return t, nil
 }
@@ -215,7 +222,7 @@ func (s *stateFile) flush(m *machine) error {
 			return fmt.Errorf("flush: %w", err)
 		}
 	}
-	if err := s.db.Update(func(tx *bolt.Tx) error { return writeTaken(tx, &t) }); err != nil {
+	if err := s.update(func(tx *bolt.Tx) error { return writeTaken(tx, &t) }); err != nil {
 		// What was taken is lost to the file for this run; the node must stop flushing, and does.
 		return fmt.Errorf("flush: %w", err)
 	}
@@ -263,6 +270,9 @@ func writeTaken(tx *bolt.Tx, t *taken) error {
 				return err
 			}
 		}
+	}
+	if err := t.sessions.write(tx); err != nil {
+		return err
 	}
 	return writeMeta(tx, t.applied, t.view.rev, t.view.compacted, t.lastLease)
 }

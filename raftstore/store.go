@@ -42,6 +42,14 @@ type Store struct {
 	leaseMu   sync.Mutex
 	deadlines map[int64]time.Time
 
+	// c is what a member among others has; nil for a single voter.
+	c *cluster
+	// tasks are goroutines that end soon after the loops of Run.
+	tasks     sync.WaitGroup
+	readyOnce sync.Once
+	stopOnce  sync.Once
+	stopping  raft.Future // set by stopOnce
+
 	// runMu guards cancel, with which Close ends Run.
 	runMu  sync.Mutex
 	cancel context.CancelCauseFunc
@@ -58,10 +66,14 @@ func Open(cfg Config) (*Store, error) {
 		ready: make(chan struct{}), stopped: make(chan struct{}), proposals: make(chan *proposal, 256),
 		dirty: make(chan struct{}, 1), room: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		leaderChanged: make(chan struct{}), deadlines: map[int64]time.Time{}}
+	if cfg.Network != nil {
+		s.c = newCluster(&cfg)
+	}
 	if cfg.Dir == "" {
 		s.files = openMemory()
 		s.m = newMachine(nil)
-		return s, bootstrap(&cfg, s.files)
+		s.files.snaps.send = s.sendState
+		return s, s.files.begin(&cfg, false)
 	}
 	if s.files, err = openFolder(&cfg, nil); err != nil {
 		return nil, err
@@ -71,6 +83,12 @@ func Open(cfg Config) (*Store, error) {
 		_ = s.files.close()
 		return nil, err
 	}
+	if v := s.m.formatVersion(); v > cfg.speaks {
+		_ = s.files.close()
+		return nil, fmt.Errorf("%w: the folder is in version %d of the format, this program speaks %d: use a newer one",
+			ErrCorrupt, v, cfg.speaks)
+	}
+	s.files.snaps.send = s.sendState
 	return s, nil
 }
 
@@ -78,18 +96,40 @@ func raftConfig(cfg *Config) *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(cfg.NodeID)
 	c.Logger = &raftLog{l: cfg.Logger}
-	// A single voter waits for nobody: these only delay its own election. Timeouts of a second,
-	// raft's defaults, would be most of the time that the store takes to start.
-	c.HeartbeatTimeout = 20 * time.Millisecond
-	c.ElectionTimeout = 20 * time.Millisecond
-	c.LeaderLeaseTimeout = 20 * time.Millisecond
+	// A little more than what it is to be, so that electAtOnce can lower it.
+	c.HeartbeatTimeout = heartbeat + time.Millisecond
+	c.ElectionTimeout = heartbeat + time.Millisecond
+	c.LeaderLeaseTimeout = leaderLease
+	c.MaxAppendEntries = 32    // an entry of ours is a whole batch
+	c.ShutdownOnRemove = false // Run decides when raft ends
+	c.CommitTimeout = 10 * time.Millisecond
 	c.NoSnapshotRestoreOnStart = true // the state file is ahead of any snapshot
 	c.NoLegacyTelemetry = true
 	// BatchApplyCh stays off: what raft has queued there when it stops is never answered.
 	c.SnapshotInterval = 30 * time.Second
 	c.SnapshotThreshold = 8192
-	c.TrailingLogs = 64 // for members that lag, of whom there are none
+	c.TrailingLogs = 64 // for members that lag, of whom a single voter has none
+	if cfg.Network != nil {
+		c.TrailingLogs = 4096
+	}
 	return c
+}
+
+const (
+	heartbeat   = 700 * time.Millisecond
+	leaderLease = 500 * time.Millisecond
+)
+
+// electAtOnce spares a sole voter the wait for a leader that cannot be there: raft looks at its clock
+// again when the timeout gets shorter.
+func (s *Store) electAtOnce() error {
+	servers := s.raft.GetConfiguration().Configuration().Servers
+	if len(servers) != 1 || string(servers[0].ID) != s.cfg.NodeID {
+		return nil
+	}
+	rc := s.raft.ReloadableConfig()
+	rc.HeartbeatTimeout, rc.ElectionTimeout = heartbeat, heartbeat
+	return s.raft.ReloadConfig(rc)
 }
 
 // Run takes part until ctx ends, then flushes and returns nil. A disk that fails does not end it:
@@ -107,23 +147,45 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	defer close(s.stopped)
 
 	if err := s.startRaft(); err != nil {
+		s.closeNetwork()
 		return fmt.Errorf("run store: %w", err)
 	}
 	close(s.started)
-	var g, watch errgroup.Group
+	// The loops outlive ctx by the time that it takes to hand over the leadership.
+	work, stopWork := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer stopWork(nil)
+	var g, watch, members errgroup.Group
 	ended := make(chan struct{})
 	watch.Go(func() error { s.shutWhenFailed(ended); return nil })
-	for _, f := range []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep} {
-		g.Go(func() error { f(ctx); return nil })
+	loops := []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep}
+	if s.c != nil {
+		members.Go(func() error { s.serveMembers(work); return nil })
+		loops = append(loops, s.followLead, s.forward, s.runReads, s.watchMembers, s.becomeReady)
 	}
+	for _, f := range loops {
+		g.Go(func() error { f(work); return nil })
+	}
+	<-ctx.Done()
+	if cause := context.Cause(ctx); !errors.Is(cause, ErrClosed) && s.fail.get() == nil {
+		s.handOverBeforeStop()
+	}
+	stopWork(context.Cause(ctx))
 	_ = g.Wait()
 	close(ended)
 	_ = watch.Wait()
 	s.setLeader(Leader{Term: s.raft.CurrentTerm()})
-	if err := s.raft.Shutdown().Error(); err != nil {
+	stopped := s.stopRaft()
+	s.closeNetwork()
+	if err := stopped.Error(); err != nil {
 		return fmt.Errorf("stop raft: %w", err)
 	}
-	s.refuseProposals()
+	s.refuseProposals(s.proposals)
+	_ = members.Wait()
+	s.tasks.Wait()
+	s.refuseProposals(s.proposals)
+	if s.c != nil {
+		s.refuseProposals(s.c.forwards)
+	}
 	if err := s.fail.get(); err != nil {
 		return fmt.Errorf("%w: %w", ErrDegraded, err)
 	}
@@ -137,20 +199,50 @@ func (s *Store) Run(ctx context.Context) (err error) {
 
 // startRaft makes raft on a goroutine that a failing store may end.
 func (s *Store) startRaft() error {
-	_, trans := raft.NewInmemTransport(raft.ServerAddress(s.cfg.NodeID))
+	trans := s.transport()
 	g := guard{f: s.fail}
 	err := errors.New("the stores failed while raft started")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		s.raft, err = raft.NewRaft(raftConfig(&s.cfg), fsm{s}, &guardedLog{guard: g, LogStore: s.files.log, monotonic: true},
-			&guardedStable{guard: g, StableStore: s.files.stable}, s.files.snaps, trans)
+		var log raft.LogStore = &guardedLog{guard: g, LogStore: s.files.log, monotonic: true}
+		if s.c != nil {
+			// The entries that the others are sent are the newest, and need not be read from the disk.
+			if log, err = raft.NewLogCache(logCache, log); err != nil {
+				return
+			}
+		}
+		s.raft, err = raft.NewRaft(raftConfig(&s.cfg), fsm{s}, log, &guardedStable{guard: g, StableStore: s.files.stable}, s.files.snaps, trans)
 	}()
 	<-done
-	if s.raft == nil && s.fail.get() != nil {
-		return s.Err()
+	if s.raft == nil || err != nil {
+		if c, ok := trans.(raft.WithClose); ok {
+			_ = c.Close()
+		}
+		if s.fail.get() != nil {
+			return s.Err()
+		}
+		return err
 	}
-	return err
+	return s.electAtOnce()
+}
+
+// logCache is how many entries stay in memory for the other members.
+const logCache = 64
+
+// stopRaft begins to stop raft; the future waits for the end. Only the first call of raft's own
+// Shutdown returns one that does.
+func (s *Store) stopRaft() raft.Future {
+	s.stopOnce.Do(func() { s.stopping = s.raft.Shutdown() })
+	return s.stopping
+}
+
+// closeNetwork ends every connection to other members.
+func (s *Store) closeNetwork() {
+	if s.c != nil {
+		s.c.hub.close()
+		s.c.peers.close()
+	}
 }
 
 // shutWhenFailed stops raft after a failure, so that whoever waits for raft gets an answer.
@@ -169,7 +261,7 @@ func (s *Store) shutWhenFailed(ended <-chan struct{}) {
 	for s.committing.Load() > 0 {
 		<-tick.C
 	}
-	s.raft.Shutdown() // Run waits for it
+	s.stopRaft() // Run waits for it
 }
 
 // Ready is closed once the store takes reads and writes for the first time.
@@ -224,13 +316,6 @@ func (s *Store) waitStarted(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// readIndex returns once this node's state includes every write acknowledged before the call.
-func (s *Store) readIndex(ctx context.Context) error {
-	// A single voter is the only leader there can be, and acknowledges what it has applied: to be
-	// the leader, with the barrier of its term behind it, is enough.
-	return s.waitLeading(ctx)
 }
 
 // flushLoop copies what was applied to the state file, some moments later and many writes at once.
@@ -314,7 +399,29 @@ func (f fsm) Snapshot() (raft.FSMSnapshot, error) {
 	return flushed{durable: f.s.files.state.durableIndex()}, nil
 }
 
+// StoreConfiguration tells the machine of an entry that is not for it.
+func (f fsm) StoreConfiguration(index uint64, _ raft.Configuration) {
+	f.s.m.pass(index)
+	signal(f.s.dirty)
+}
+
+// Restore makes the machine what another member has sent; see transfer.go.
 func (f fsm) Restore(r io.ReadCloser) error {
 	_ = r.Close()
-	return fmt.Errorf("%w: this store has a single voter and takes no snapshot from others", ErrInvalid)
+	in := f.s.files.snaps.take()
+	if in == nil {
+		return fmt.Errorf("%w: no state has arrived", ErrInvalid)
+	}
+	err := f.s.takeOver(in.arrived, in.note.Index)
+	if err == nil && f.s.files.state != nil {
+		err = f.s.files.state.flush(f.s.m)
+		in.note.Durable = f.s.files.state.durableIndex()
+	}
+	if err == nil {
+		err = f.s.files.snaps.keep(in.note)
+	}
+	if err != nil {
+		f.s.fail.set(err)
+	}
+	return err
 }

@@ -79,6 +79,11 @@ type command struct {
 	compact int64
 	grant   *leaseGrant
 	revoke  int64
+	// open begins a session; version raises the version of the log's format.
+	open    bool
+	version int
+	// request names the command, whatever it is; see session.go.
+	request request
 }
 
 type leaseGrant struct{ ttlMillis int64 }
@@ -94,6 +99,13 @@ func (c *command) encode() []byte {
 		b = putMessage(b, 3, putVarint(nil, 1, uint64(c.grant.ttlMillis)))
 	case c.revoke != 0:
 		b = putVarint(b, 4, uint64(c.revoke))
+	case c.open:
+		b = putVarint(b, 5, 1)
+	case c.version != 0:
+		b = putVarint(b, 7, uint64(c.version))
+	}
+	if c.request.client != 0 {
+		b = putMessage(b, 6, c.request.encode())
 	}
 	return b
 }
@@ -132,6 +144,14 @@ func decodeCommand(b []byte) (command, error) {
 			})
 		case 4:
 			c.revoke = int64(v)
+		case 5:
+			c.open = v == 1
+		case 6:
+			q, err := decodeRequest(bs)
+			c.request = q
+			return err
+		case 7:
+			c.version = int(v)
 		default:
 			return unknownField("Command", num)
 		}
