@@ -1,8 +1,11 @@
 package raftstore
 
-// rule is one that the store keeps, unless it is built to break it.
+// rule is one that the store keeps, unless it is built to break it (faults_on.go).
 type rule string
 
 const (
 	ruleSyncBeforeAck rule = "sync before ack" // a write is acknowledged after it is synced
+	ruleConfirmReads  rule = "confirm reads"   // a majority confirms the leader of a linearizable read
+	ruleCompare       rule = "compare"         // a Txn whose compares do not hold runs Else
+	ruleOnce          rule = "once"            // a forwarded write that is sent again is done once
 )

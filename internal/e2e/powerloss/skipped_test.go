@@ -63,7 +63,7 @@ func match(pattern, path string) bool {
 // The same for a store that is built to acknowledge writes before they are synced.
 func TestAnAckBeforeTheSyncIsFound(t *testing.T) {
 	w := workloads[1]
-	rec := record(t, buildChild(t, "raftstore_broken"), w.script, 0, "RAFTSTORE_BROKEN=sync before ack")
+	rec := record(t, buildChild(t, "raftstore_faults"), w.script, 0, "RAFTSTORE_BROKEN=sync before ack")
 	c := cutter{rec: rec, config: w.config, seed: 3, enough: 1}
 	losses := c.cut(context.WithValue(t.Context(), impatient{}, true), t.TempDir(), 1500)
 	if len(losses) == 0 {
