@@ -204,7 +204,7 @@ func (s *Store) transport() raft.Transport {
 		return t
 	}
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: raftStream{s.c.hub}, MaxPool: 4, MaxRPCsInFlight: 4, Timeout: raftCallWait,
+		Stream: raftStream{h: s.c.hub, once: new(sync.Once), done: make(chan struct{})}, MaxPool: 4, MaxRPCsInFlight: 4, Timeout: raftCallWait,
 		Logger: &raftLog{l: s.cfg.Logger},
 	})
 }

@@ -68,5 +68,7 @@ func TestTheStoreGoesOnWhenTheLeaderIsKilled(t *testing.T) {
 	if kv, _, err := back.Get(ctx, "a"); err != nil || string(kv.Value) != "2" {
 		t.Fatal(kv, err)
 	}
-	c.AwaitMembers(func(ms []raftstore.Member) bool { return len(ms) == 3 && ms[0].Healthy && ms[1].Healthy && ms[2].Healthy })
+	c.AwaitMembers(func(ms []raftstore.Member) bool {
+		return len(ms) == 3 && ms[0].Healthy && ms[1].Healthy && ms[2].Healthy
+	})
 }

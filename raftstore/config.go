@@ -29,6 +29,9 @@ type Config struct {
 	// Join makes a new folder wait until a member adds it (AddMember) instead of starting a store of
 	// its own. It has no effect on a folder that has been filled.
 	Join bool
+	// LogBytes is how large the log on disk gets, more or less, before the part that the state file
+	// has is cut off; half of it stays for members that were away. 0 is 32 MiB.
+	LogBytes int64
 	// RemoveDeadAfter is how long a voter must have been away before it is removed, and only if at
 	// least three voters remain and enough of them are healthy; 0 is 24 hours, negative: never.
 	RemoveDeadAfter time.Duration
@@ -75,8 +78,11 @@ func (c Config) withDefaults() (Config, error) {
 	if c.RemoveDeadAfter == 0 {
 		c.RemoveDeadAfter = 24 * time.Hour
 	}
-	if c.RetainRevisions < 0 || c.RetainAge < 0 {
-		return c, fmt.Errorf("%w: RetainRevisions and RetainAge cannot be negative", ErrInvalid)
+	if c.RetainRevisions < 0 || c.RetainAge < 0 || c.LogBytes < 0 {
+		return c, fmt.Errorf("%w: RetainRevisions, RetainAge and LogBytes cannot be negative", ErrInvalid)
+	}
+	if c.LogBytes == 0 {
+		c.LogBytes = 32 << 20
 	}
 	if c.RetainRevisions == 0 {
 		c.RetainRevisions = 10_000

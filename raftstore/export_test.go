@@ -1,9 +1,28 @@
-//go:build !raftstore_faults
-
 package raftstore
 
-// SetFault has f asked before each kind of disk operation, by its label. faults_on.go has the same.
-func SetFault(c *Config, f func(op string) error) { c.fault = f }
+// For tests outside the package.
 
-// Snapshot has raft take a snapshot and cut its log.
-func Snapshot(s *Store) error { return s.raft.Snapshot().Error() }
+// SetSpeaks makes a member speak up to a version of the log's format.
+func SetSpeaks(c *Config, version int) { c.speaks = version }
+
+// FirstIndex is where a member's log begins.
+func (s *Store) FirstIndex() uint64 {
+	i, _ := s.files.log.FirstIndex()
+	return i
+}
+
+// CutLog has the log cut now, and leaves few entries for others.
+func (s *Store) CutLog() error {
+	rc := s.raft.ReloadableConfig()
+	rc.TrailingLogs = 4
+	if err := s.raft.ReloadConfig(rc); err != nil {
+		return err
+	}
+	return s.raft.Snapshot().Error()
+}
+
+// FormatVersion is the version that the store writes.
+func (s *Store) FormatVersion() int { return s.m.formatVersion() }
+
+// RaftTerm is raft's term, whoever leads.
+func (s *Store) RaftTerm() uint64 { return s.raft.CurrentTerm() }

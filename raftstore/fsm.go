@@ -46,6 +46,8 @@ type machine struct {
 	// version is the one of the log's format that every member speaks; see version.go. Changed under
 	// step.
 	version atomic.Int64
+	// speaks is Config's.
+	speaks int
 }
 
 // appliedWait is closed once the machine has passed the index.
@@ -122,7 +124,7 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 	if index <= m.appliedIndex() {
 		return nil, nil // the state file had it already
 	}
-	cs, err := decodeEntry(data)
+	cs, err := decodeEntry(m.knownForm(data))
 	if err != nil {
 		return nil, fmt.Errorf("log entry %d: %w", index, err)
 	}

@@ -165,13 +165,17 @@ func (h *hub) close() {
 }
 
 // raftStream is the hub as raft's transport sees it.
-type raftStream struct{ h *hub }
+type raftStream struct {
+	h    *hub
+	once *sync.Once
+	done chan struct{}
+}
 
 func (r raftStream) Accept() (net.Conn, error) {
 	select {
 	case c := <-r.h.raftConns:
 		return c, nil
-	case <-r.h.closed:
+	case <-r.done:
 		return nil, errHubClosed
 	}
 }
@@ -183,7 +187,11 @@ func (r raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net
 }
 
 // Close leaves the rest to the hub, which ends in its own time.
-func (r raftStream) Close() error   { return nil }
+func (r raftStream) Close() error {
+	r.once.Do(func() { close(r.done) })
+	return nil
+}
+
 func (r raftStream) Addr() net.Addr { return hubAddr(r.h.address) }
 
 type hubAddr string

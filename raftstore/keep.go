@@ -5,12 +5,7 @@ import (
 	"time"
 )
 
-const (
-	keepEvery = time.Second
-	// Above this much log raft is asked for a snapshot, so that the log is cut, however few the
-	// entries are.
-	logBytes = 32 << 20
-)
+const keepEvery = time.Second
 
 // keep does what falls due while this node leads: leases, forgetting the past, cutting the log.
 func (s *Store) keep(ctx context.Context) {
@@ -47,13 +42,38 @@ func (s *Store) keep(ctx context.Context) {
 				}
 			}
 		}
-		if s.files.segs != nil && s.files.segs.size() > logBytes {
-			if err := s.raft.Snapshot().Error(); err != nil && ctx.Err() == nil {
-				s.cfg.Logger.Debug("log not cut", "error", err)
-			}
+		if err := s.cutLog(); err != nil && ctx.Err() == nil {
+			s.cfg.Logger.Debug("log not cut", "error", err)
 		}
 		timer.Reset(wait)
 	}
+}
+
+// cutLog has raft take a snapshot when the log is large, however few its entries are.
+func (s *Store) cutLog() error {
+	if s.files.segs == nil {
+		return nil
+	}
+	size := s.files.segs.size()
+	if size <= s.cfg.LogBytes {
+		return nil
+	}
+	if s.c != nil {
+		first, _ := s.files.segs.FirstIndex()
+		last, _ := s.files.segs.LastIndex()
+		rc := s.raft.ReloadableConfig()
+		rc.TrailingLogs = trailing(s.cfg.LogBytes, size, last-first+1)
+		if err := s.raft.ReloadConfig(rc); err != nil {
+			return err
+		}
+	}
+	return s.raft.Snapshot().Error()
+}
+
+// trailing is how many entries make up half of what the log may hold.
+func trailing(limit, size int64, entries uint64) uint64 {
+	each := max(1, size/int64(max(1, entries)))
+	return uint64(min(max(limit/2/each, 16), 8192))
 }
 
 // history knows how old revisions are.

@@ -243,7 +243,9 @@ func (s *logStore) storeLocked(logs []*raft.Log) error {
 	if cap(s.buf) > 1<<20 {
 		s.buf = nil // one large batch should not stay in memory
 	}
-	s.setFirst()
+	if s.first == 0 {
+		s.setFirst() // and where the front was cut, it stays cut
+	}
 	return nil
 }
 

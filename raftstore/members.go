@@ -95,13 +95,38 @@ func (s *Store) PromoteMember(ctx context.Context, id string) error {
 // remain and are healthy would be no majority. A removed member's folder is of no more use: it joins
 // again with a new one.
 func (s *Store) RemoveMember(ctx context.Context, id string) error {
+	ms, err := s.Members(ctx)
+	if err != nil {
+		return fmt.Errorf("remove member %s: %w", id, err)
+	}
+	if !slices.ContainsFunc(ms, func(m Member) bool { return m.ID == id }) {
+		return fmt.Errorf("remove member: %w: there is no member %q", ErrInvalid, id)
+	}
 	return s.askChange(ctx, "remove member", memberChange{kind: changeRemove, id: id})
 }
 
 // HandOver makes another voter the leader; "" is the one that is furthest. Run does it before an
 // orderly stop.
 func (s *Store) HandOver(ctx context.Context, to string) error {
-	return s.askChange(ctx, "hand over", memberChange{kind: changeHandOver, id: to})
+	if s.c == nil {
+		return s.askChange(ctx, "hand over", memberChange{})
+	}
+	// Who leads now is named, so that the call can be made again without being done again.
+	var lead leadHint
+	for lead.id == "" {
+		var changed <-chan struct{}
+		if lead, changed = s.c.leader(); lead.id != "" {
+			break
+		}
+		select {
+		case <-changed:
+		case <-s.stopped:
+			return fmt.Errorf("hand over: %w", ErrClosed)
+		case <-ctx.Done():
+			return fmt.Errorf("hand over: %w", context.Cause(ctx))
+		}
+	}
+	return s.askChange(ctx, "hand over", memberChange{kind: changeHandOver, id: to, address: lead.id})
 }
 
 func (s *Store) askChange(ctx context.Context, what string, c memberChange) error {
@@ -121,6 +146,13 @@ func (s *Store) change(ctx context.Context, c memberChange) error {
 	}
 	now, index := s.configuration()
 	there := findServer(now, c.id)
+	if c.kind == changeAdd || c.kind == changeMoved {
+		for _, srv := range now.Servers {
+			if string(srv.Address) == c.address && string(srv.ID) != c.id {
+				return fmt.Errorf("%w: %s is the address of the member %q", ErrInvalid, c.address, srv.ID)
+			}
+		}
+	}
 	switch c.kind {
 	case changeAdd:
 		if there == nil {
@@ -147,7 +179,10 @@ func (s *Store) change(ctx context.Context, c memberChange) error {
 		return s.changed(s.raft.AddVoter(there.ID, there.Address, index, enqueueFor))
 	case changeRemove:
 		if there == nil {
-			return fmt.Errorf("%w: there is no member %q", ErrInvalid, c.id)
+			return nil // the call came twice
+		}
+		if mayRemove(s.membersNow(), c.id) != nil {
+			s.askHealth(ctx, s.Term()) // what is known may be old
 		}
 		if err := mayRemove(s.membersNow(), c.id); err != nil {
 			return err
@@ -160,6 +195,9 @@ func (s *Store) change(ctx context.Context, c memberChange) error {
 		}
 		return s.changed(s.raft.RemoveServer(there.ID, index, enqueueFor))
 	case changeHandOver:
+		if c.address != "" && c.address != s.cfg.NodeID && (c.id == "" || c.id == s.cfg.NodeID) {
+			return nil // the one that was asked has done it already
+		}
 		return s.handOver(ctx, c.id)
 	}
 	return fmt.Errorf("%w: change %d", ErrInvalid, c.kind)
@@ -216,16 +254,10 @@ func (s *Store) handOver(ctx context.Context, to string) error {
 	if to == s.cfg.NodeID {
 		return nil
 	}
-	var pick *Member
-	ms := s.membersNow()
-	for i := range ms {
-		m := &ms[i]
-		if m.ID == s.cfg.NodeID || to != "" && m.ID != to {
-			continue
-		}
-		if m.Voter && m.Healthy && (pick == nil || m.AppliedIndex > pick.AppliedIndex) {
-			pick = m
-		}
+	pick := successor(s.membersNow(), to)
+	if pick == nil {
+		s.askHealth(ctx, s.Term()) // it may have come a moment ago
+		pick = successor(s.membersNow(), to)
 	}
 	if pick == nil {
 		if to == "" {
@@ -233,6 +265,7 @@ func (s *Store) handOver(ctx context.Context, to string) error {
 		}
 		return fmt.Errorf("%w: %q is no healthy voter", ErrInvalid, to)
 	}
+	term := s.Term()
 	done := make(chan error, 1)
 	s.tasks.Go(func() {
 		done <- s.raft.LeadershipTransferToServer(raft.ServerID(pick.ID), raft.ServerAddress(pick.Address)).Error()
@@ -242,10 +275,37 @@ func (s *Store) handOver(ctx context.Context, to string) error {
 		if err != nil {
 			return s.translate(err)
 		}
-		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	for { // until this member knows it, too
+		l, changed := s.Leader()
+		if !l.Leading || l.Term != term {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-s.stopped:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// successor is the healthy voter that is furthest, or the one that is wanted; nil if there is none.
+func successor(ms []Member, want string) *Member {
+	var pick *Member
+	for i := range ms {
+		m := &ms[i]
+		if m.Leader || want != "" && m.ID != want {
+			continue
+		}
+		if m.Voter && m.Healthy && (pick == nil || m.AppliedIndex > pick.AppliedIndex) {
+			pick = m
+		}
+	}
+	return pick
 }
 
 // handOverBeforeStop is bounded: a leader that cannot hand over stops all the same.

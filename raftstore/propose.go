@@ -170,6 +170,7 @@ gather:
 func (s *Store) commit(batch []*proposal, data []byte) {
 	s.committing.Add(1)
 	defer s.committing.Add(-1)
+	data = s.m.newestForm(data)
 	var f raft.ApplyFuture
 	err := raft.ErrEnqueueTimeout
 	for errors.Is(err, raft.ErrEnqueueTimeout) && s.fail.get() == nil {

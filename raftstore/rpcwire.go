@@ -337,8 +337,10 @@ const (
 )
 
 type memberChange struct {
-	kind        changeKind
-	id, address string
+	kind changeKind
+	id   string
+	// address is the member's; for changeHandOver it is the ID of the leader that is to hand over.
+	address string
 }
 
 func (c *memberChange) encode() []byte {

@@ -72,6 +72,7 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Dir == "" {
 		s.files = openMemory()
 		s.m = newMachine(nil)
+		s.m.speaks = cfg.speaks
 		s.files.snaps.send = s.sendState
 		return s, s.files.begin(&cfg, false)
 	}
@@ -79,6 +80,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, err
 	}
 	s.m = newMachine(s.files.state)
+	s.m.speaks = cfg.speaks
 	if err := s.files.state.fill(s.m); err != nil {
 		_ = s.files.close()
 		return nil, err

@@ -38,7 +38,7 @@ type Cluster struct {
 
 type clusterMember struct {
 	store  *raftstore.Store
-	host   *Host
+	net    raftstore.Network
 	cancel context.CancelFunc
 	done   chan error
 }
@@ -98,23 +98,35 @@ func (c *Cluster) await(ctx context.Context, s *raftstore.Store) {
 	}
 }
 
-// start opens and runs a member.
-func (c *Cluster) start(id string, join bool) *raftstore.Store {
+// StartJoining starts a new member and leaves it to the caller to add it.
+func (c *Cluster) StartJoining(id string) *raftstore.Store {
 	c.t.Helper()
-	host := c.Net.Host(Address(id))
-	cfg := raftstore.Config{NodeID: id, Network: host, Address: Address(id), Join: join}
+	return c.start(id, true)
+}
+
+// Config is what a member is opened with; its Network is a new host.
+func (c *Cluster) Config(id string) raftstore.Config {
+	cfg := raftstore.Config{NodeID: id, Network: c.Net.Host(Address(id)), Address: Address(id)}
 	if !c.cfg.Memory {
 		cfg.Dir = filepath.Join(c.dir, id)
 	}
 	if c.cfg.Configure != nil {
 		c.cfg.Configure(id, &cfg)
 	}
+	return cfg
+}
+
+// start opens and runs a member.
+func (c *Cluster) start(id string, join bool) *raftstore.Store {
+	c.t.Helper()
+	cfg := c.Config(id)
+	cfg.Join = join
 	s, err := raftstore.Open(cfg)
 	if err != nil {
 		c.t.Fatalf("open %s: %v", id, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	m := &clusterMember{store: s, host: host, cancel: cancel, done: make(chan error, 1)}
+	m := &clusterMember{store: s, net: cfg.Network, cancel: cancel, done: make(chan error, 1)}
 	go func() { m.done <- s.Run(ctx) }()
 	c.mu.Lock()
 	c.members[id] = m
@@ -228,7 +240,7 @@ func (c *Cluster) AwaitHealthy(n int) {
 func (c *Cluster) Kill(id string) {
 	c.t.Helper()
 	m := c.take(id)
-	_ = m.host.Close()
+	_ = m.net.Close()
 	c.closed(id, m)
 }
 
