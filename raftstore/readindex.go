@@ -191,7 +191,7 @@ func (s *Store) readIndex(ctx context.Context) error {
 	if err := s.waitStarted(ctx); err != nil {
 		return err
 	}
-	if broken(ruleConfirmReads) {
+	if broken(ruleReadIndex) {
 		return nil
 	}
 	for {

@@ -5,7 +5,7 @@ type rule string
 
 const (
 	ruleSyncBeforeAck rule = "sync before ack" // a write is acknowledged after it is synced
-	ruleConfirmReads  rule = "confirm reads"   // a majority confirms the leader of a linearizable read
+	ruleReadIndex     rule = "read index"      // a linearizable read waits for what the leader has committed
 	ruleCompare       rule = "compare"         // a Txn whose compares do not hold runs Else
 	ruleOnce          rule = "once"            // a forwarded write that is sent again is done once
 )

@@ -161,13 +161,13 @@ func (tr *trial) judge(ctx context.Context, h *history) (problems []error) {
 	if err := tr.l.await(ctx, tr.members, rev); err != nil {
 		problems = append(problems, err)
 	}
-	problems = append(problems, tr.l.audit(h)...)
-	problems = append(problems, tr.l.drain()...)
 	for register, ops := range h.ops {
 		if result := check(ops); result != porcupine.Ok {
 			problems = append(problems, fmt.Errorf("the history of %s is not linearizable (%s):\n%s", register, result, byCall(ops)))
 		}
 	}
+	problems = append(problems, tr.l.audit(h)...)
+	problems = append(problems, tr.l.drain()...)
 	if tr.r.IntN(10) == 0 {
 		for _, id := range tr.members {
 			if err := tr.c.Store(id).Check(ctx); err != nil {
