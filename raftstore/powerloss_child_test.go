@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/pintle/pintle/raftstore"
+	"github.com/pintle/pintle/raftstore/raftstoretest"
 )
 
 // TestPowerLossChild is no test: it is the process whose disk internal/e2e/powerloss records. The
@@ -61,7 +62,7 @@ var powerLossScripts = map[string]func(*powerLoss){
 	"snapshots cut the log": func(c *powerLoss) {
 		c.open("data")
 		for range 6 {
-			c.write(4, 15, 80_000)
+			c.write(4, 8, 40_000) // 15 MB in all: more than a segment of the log
 			if err := raftstore.Snapshot(c.s); err != nil {
 				c.t.Fatal(err)
 			}
@@ -107,6 +108,27 @@ var powerLossScripts = map[string]func(*powerLoss){
 		c.open("restored")
 		c.write(4, 10, 200)
 		c.close()
+	},
+	// Three members on one disk. One is away until the log no longer has what it lacks.
+	"a snapshot is installed": func(c *powerLoss) {
+		cluster := raftstoretest.NewCluster(c.t, raftstoretest.ClusterConfig{Configure: func(id string, cfg *raftstore.Config) {
+			cfg.Dir, cfg.NoAutoCompact = filepath.Join(c.dir, "cluster", id), true
+		}})
+		c.store, c.s = "cluster", cluster.Store("n1")
+		c.write(3, 6, 300)
+		cluster.Kill("n3")
+		c.write(3, 12, 3000)
+		for _, s := range cluster.Stores() {
+			if err := s.CutLog(); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+		c.write(3, 6, 300)
+		back := cluster.Start("n3")
+		if _, err := back.Range(c.t.Context(), raftstore.RangeRequest{CountOnly: true}); err != nil {
+			c.t.Fatal(err)
+		}
+		c.write(3, 6, 300)
 	},
 	// Killed while it writes, and started again: what recovery does is interrupted, too.
 	"kills": func(c *powerLoss) {

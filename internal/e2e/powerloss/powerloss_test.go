@@ -6,11 +6,10 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/pintle/pintle/raftstore"
 )
 
 // workload is a script of raftstore's tests, and how much its cut points count.
@@ -18,22 +17,21 @@ type workload struct {
 	script string
 	weight int
 	kills  int // the child is killed after so many marks
-	config func(dir string) raftstore.Config
-}
-
-func plain(dir string) raftstore.Config {
-	return raftstore.Config{Dir: dir, NoAutoCompact: true}
+	open   opener
+	// renames is a file that must be replaced in it, else the script did not do what it is for.
+	renames string
 }
 
 // Each subsystem that writes is an entry here.
 var workloads = []workload{
-	{script: "first start", weight: 3, config: plain},
-	{script: "writes and flushes", weight: 4, config: plain},
-	{script: "many small writes at once", weight: 2, config: plain},
-	{script: "snapshots cut the log", weight: 2, config: plain},
-	{script: "compaction and leases", weight: 3, config: plain},
-	{script: "backup and restore", weight: 3, config: plain},
-	{script: "kills", weight: 3, kills: 250, config: plain},
+	{script: "first start", weight: 3, open: single},
+	{script: "writes and flushes", weight: 4, open: single},
+	{script: "many small writes at once", weight: 2, open: single},
+	{script: "snapshots cut the log", weight: 2, open: single, renames: "snapshot"},
+	{script: "compaction and leases", weight: 3, open: single},
+	{script: "backup and restore", weight: 3, open: single},
+	{script: "kills", weight: 3, kills: 250, open: single},
+	{script: "a snapshot is installed", weight: 1, open: cluster, renames: "state.db"},
 }
 
 func long() bool { return os.Getenv("PINTLE_LONG") != "" }
@@ -47,7 +45,10 @@ func TestNothingAcknowledgedIsLostWhenPowerFails(t *testing.T) {
 	for _, w := range workloads {
 		t.Run(strings.ReplaceAll(w.script, " ", "-"), func(t *testing.T) {
 			rec := recorded(t, w)
-			c := cutter{rec: rec, config: w.config, seed: 1}
+			if w.renames != "" && !slices.ContainsFunc(rec, func(o op) bool { return o.kind == move && o.newName == w.renames }) {
+				t.Fatalf("%s was never replaced", w.renames)
+			}
+			c := cutter{rec: rec, open: w.open, seed: 1}
 			found := c.cut(t.Context(), t.TempDir(), cuts*w.weight)
 			for i, err := range found {
 				if i < 5 {
@@ -75,7 +76,7 @@ func recorded(t *testing.T, w workload) recording {
 // cutter cuts the power at places all over a recording.
 type cutter struct {
 	rec    recording
-	config func(dir string) raftstore.Config
+	open   opener
 	deaf   func(kind kind, path string) bool
 	seed   uint64
 	enough int // stop at so many losses; 0: never
@@ -124,7 +125,7 @@ func (c *cutter) once(ctx context.Context, dir string, p *platter, promised all,
 	if err := p.rebuild(dir, f); err != nil {
 		return err
 	}
-	if err := promised.verify(ctx, dir, c.config); err != nil {
+	if err := promised.verify(ctx, dir, c.open); err != nil {
 		return fmt.Errorf("%+v: %w", f, err)
 	}
 	return nil

@@ -88,40 +88,37 @@ func (a all) note(text string) error {
 }
 
 // verify opens every store below root and looks for what was promised. It returns what is lost.
-func (a all) verify(ctx context.Context, root string, config func(dir string) raftstore.Config) error {
+func (a all) verify(ctx context.Context, root string, open opener) error {
 	var errs []error
 	for name, p := range a {
-		if err := p.verify(ctx, config(filepath.Join(root, name))); err != nil {
+		if err := p.verify(ctx, filepath.Join(root, name), open); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", name, err))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-func (p *promises) verify(ctx context.Context, cfg raftstore.Config) (err error) {
+func (p *promises) verify(ctx context.Context, dir string, open opener) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("panic: %v", r)
 		}
 	}()
 	if p.restoring && !p.restored {
-		if _, err := os.Stat(filepath.Join(cfg.Dir)); err != nil {
+		if _, err := os.Stat(dir); err != nil {
 			return nil // nothing there yet, nothing promised
 		}
 	}
-	s, err := raftstore.Open(cfg)
-	if err != nil {
-		return fmt.Errorf("open: %w", err)
-	}
 	ctx, cancel := context.WithTimeout(ctx, patience(ctx))
 	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- s.Run(context.WithoutCancel(ctx)) }()
-	defer func() { err = errors.Join(err, s.Close(), <-done) }()
-	select {
-	case <-s.Ready():
-	case <-ctx.Done():
-		return errors.New("not ready")
+	stores, stop, err := open(ctx, dir)
+	defer func() { err = errors.Join(err, stop()) }()
+	if err != nil {
+		return err
+	}
+	s := stores[0]
+	if _, err := s.Range(ctx, raftstore.RangeRequest{CountOnly: true}); err != nil {
+		return fmt.Errorf("read: %w", err)
 	}
 	if p.restoring && !p.restored && s.Revision() == 0 {
 		return nil // an empty store: the restore is begun again
@@ -142,8 +139,10 @@ func (p *promises) verify(ctx context.Context, cfg raftstore.Config) (err error)
 	if err := everyRevision(ctx, s); err != nil {
 		return err
 	}
-	if err := s.Check(ctx); err != nil {
-		return err
+	for i, s := range stores {
+		if err := s.Check(ctx); err != nil {
+			return fmt.Errorf("member %d: %w", i+1, err)
+		}
 	}
 	was := s.Revision()
 	if rev, err := s.Put(ctx, "after", nil); err != nil || rev != was+1 {

@@ -37,7 +37,7 @@ func TestEverySyncIsNeeded(t *testing.T) {
 					continue
 				}
 				var ignored atomic.Int64
-				c := cutter{rec: recorded(t, w), config: w.config, seed: 2, enough: 1, deaf: func(k kind, path string) bool {
+				c := cutter{rec: recorded(t, w), open: w.open, seed: 2, enough: 1, deaf: func(k kind, path string) bool {
 					ok := test.deaf(k, path)
 					if ok {
 						ignored.Add(1)
@@ -64,7 +64,7 @@ func match(pattern, path string) bool {
 func TestAnAckBeforeTheSyncIsFound(t *testing.T) {
 	w := workloads[1]
 	rec := record(t, buildChild(t, "raftstore_faults"), w.script, 0, "RAFTSTORE_BROKEN=sync before ack")
-	c := cutter{rec: rec, config: w.config, seed: 3, enough: 1}
+	c := cutter{rec: rec, open: w.open, seed: 3, enough: 1}
 	losses := c.cut(context.WithValue(t.Context(), impatient{}, true), t.TempDir(), 1500)
 	if len(losses) == 0 {
 		t.Fatal("nothing was lost")
