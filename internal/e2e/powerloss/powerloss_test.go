@@ -12,6 +12,13 @@ import (
 	"testing"
 )
 
+func TestMain(m *testing.M) {
+	if _, err := os.Stat("/dev/shm"); err == nil {
+		_ = os.Setenv("TMPDIR", "/dev/shm") // the folders are rebuilt thousands of times
+	}
+	os.Exit(m.Run())
+}
+
 // workload is a script of raftstore's tests, and how much its cut points count.
 type workload struct {
 	script string
