@@ -14,6 +14,15 @@ func TestConformance(t *testing.T) {
 			return raftstoretest.Of(s)
 		})
 	})
+	t.Run("follower", func(t *testing.T) {
+		raftstoretest.Conformance(t, func(t *testing.T, clock raftstore.Clock) raftstoretest.Store {
+			c := raftstoretest.NewCluster(t, raftstoretest.ClusterConfig{Memory: true, Configure: func(_ string, cfg *raftstore.Config) {
+				cfg.NoAutoCompact, cfg.Clock = true, clock
+			}})
+			_, s := c.Follower()
+			return raftstoretest.Of(s)
+		})
+	})
 	t.Run("disk", func(t *testing.T) {
 		raftstoretest.Conformance(t, func(t *testing.T, clock raftstore.Clock) raftstoretest.Store {
 			return newRestartable(t, raftstore.Config{NoAutoCompact: true, Clock: clock, Dir: t.TempDir()})
