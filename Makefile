@@ -1,9 +1,13 @@
 # Two commands tell the story: make quickstart, make test. Both install what is missing (Debian, root).
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 GO ?= go
 ARGS ?=
 
-.PHONY: quickstart test bench lint deps
+# How long each fuzzing of the store lasts.
+FUZZ ?= 10s
+
+.PHONY: quickstart test test-long proof fuzz bench lint deps
 
 quickstart: deps
 	$(GO) run ./examples/quickstart $(ARGS)
@@ -11,7 +15,22 @@ quickstart: deps
 test: deps lint
 	$(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v -e /runtime/containerd -e /examples/)
 	$(GO) test -p 1 -timeout 20m ./runtime/containerd/... ./examples/...
-	cd internal/e2e && $(GO) test -timeout 20m ./...
+	cd internal/e2e && $(GO) test -timeout 20m $$($(GO) list ./... | grep -v -e /powerloss -e /linearizable)
+	@$(MAKE) --no-print-directory proof
+
+# The store's proofs: a sample of each. internal/e2e/powerloss and internal/e2e/linearizable say what they prove.
+proof: fuzz
+	cd internal/e2e && $(GO) test -count=1 -v -timeout 40m ./powerloss | grep -v -e '^=== '
+	cd internal/e2e && $(GO) test -count=1 -v -timeout 60m -tags raftstore_faults ./linearizable | grep -v -e '^=== '
+
+# Fuzzing the store against its model. Its goroutines make coverage waver: to minimize costs time and gains nothing.
+fuzz:
+	$(GO) test -run '^$$' -fuzz '^FuzzTheStoreAgreesWithTheModel$$' -fuzztime $(FUZZ) -fuzzminimizetime 1x -parallel 2 ./raftstore
+
+# The same for an hour or so: PINTLE_LONG is how many seconds each cluster of the histories is tested.
+test-long: deps
+	@date -u '+make test-long, %Y-%m-%d, at '$$(git rev-parse --short HEAD)
+	PINTLE_LONG=900 $(MAKE) --no-print-directory proof FUZZ=10m
 
 bench: deps
 	@.ci/deps nginx-light wrk
@@ -20,6 +39,7 @@ bench: deps
 lint:
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo "gofmt would change:"; gofmt -l $$(git ls-files '*.go'); exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags raftstore_faults ./raftstore/...
 	CGO_ENABLED=0 $(GO) build ./...
 	GOOS=darwin CGO_ENABLED=0 $(GO) build ./...
 

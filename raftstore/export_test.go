@@ -5,9 +5,6 @@ package raftstore
 // SetSpeaks makes a member speak up to a version of the log's format.
 func SetSpeaks(c *Config, version int) { c.speaks = version }
 
-// SetFault has fault asked before each kind of disk operation.
-func SetFault(c *Config, fault func(op string) error) { c.fault = fault }
-
 // FirstIndex is where a member's log begins.
 func (s *Store) FirstIndex() uint64 {
 	i, _ := s.files.log.FirstIndex()

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -101,6 +102,9 @@ func (s *Store) submitAnywhere(ctx context.Context, c *command) (result, error) 
 	data := putMessage(nil, 1, c.encode())
 	for tries := 0; ; tries++ {
 		r, err := s.try(ctx, data)
+		if tries > 0 && (err != nil || errors.Is(r.err, ErrClosed)) {
+			return result{}, fmt.Errorf("%w: %w", cmp.Or(err, r.err), ErrUncertain) // an earlier try may have been done
+		}
 		switch {
 		case err != nil:
 			return result{}, err

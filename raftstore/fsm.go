@@ -139,7 +139,6 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 		}
 	}
 	m.mu.Lock()
-	m.advanceLocked(index)
 	m.pending.leases = m.pending.leases || w.leases
 	if m.disk != nil {
 		m.pending.puts = append(m.pending.puts, w.puts...)
@@ -150,6 +149,7 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 	if w.rev != old.rev || w.compacted != old.compacted {
 		m.publish(&view{root: w.root, rev: w.rev, compacted: w.compacted, log: w.log})
 	}
+	m.advanceLocked(index) // after the view: who is woken reads it at once
 	m.mu.Unlock()
 	return results, nil
 }
@@ -259,7 +259,7 @@ func (w *work) txn(t *Txn, term uint64, r *result) error {
 		if err != nil {
 			return err
 		}
-		if !ok {
+		if !ok && !broken(ruleCompare) {
 			ops, r.txn.Succeeded = t.Else, false
 			break
 		}

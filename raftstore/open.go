@@ -51,7 +51,7 @@ func openMemory() *files {
 // openFolder opens the folder, or makes it. fill, on a new folder, puts in what it starts with.
 func openFolder(cfg *Config, fill func(*stateFile) error) (_ *files, err error) {
 	dir := cfg.Dir
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := mkdirSynced(dir); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	f := &files{}

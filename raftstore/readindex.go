@@ -191,6 +191,9 @@ func (s *Store) readIndex(ctx context.Context) error {
 	if err := s.waitStarted(ctx); err != nil {
 		return err
 	}
+	if broken(ruleReadIndex) {
+		return nil
+	}
 	for {
 		if err := s.Err(); err != nil {
 			return err

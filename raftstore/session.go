@@ -102,10 +102,11 @@ func (ss *sessions) done(q request, index uint64, r *result) bool {
 		return true
 	}
 	had, ok := s.results[q.seq]
-	if ok {
-		*r = had
+	if !ok || broken(ruleOnce) {
+		return false
 	}
-	return ok
+	*r = had
+	return true
 }
 
 func (ss *sessions) remember(q request, r *result) {

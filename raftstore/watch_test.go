@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/pintle/pintle/raftstore"
+	"github.com/pintle/pintle/raftstore/raftstoretest"
 )
 
 func TestWatchersSeeEveryChangeOnceAndInOrder(t *testing.T) {
@@ -162,7 +163,7 @@ func TestARestoredStoreNeverGoesBack(t *testing.T) {
 			t.Fatal(got.Revision, err)
 		}
 		for i := range got.KVs {
-			if !sameKV(got.KVs[i], before.KVs[i]) {
+			if !raftstoretest.SameKV(got.KVs[i], before.KVs[i]) {
 				t.Fatalf("%+v, want %+v", got.KVs[i], before.KVs[i])
 			}
 		}

@@ -1,0 +1,211 @@
+package raftstore_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pintle/pintle/raftstore"
+	"github.com/pintle/pintle/raftstore/raftstoretest"
+)
+
+// TestPowerLossChild is no test: it is the process whose disk internal/e2e/powerloss records. The
+// script that the environment names runs in a folder; marks tell what its clients know.
+func TestPowerLossChild(t *testing.T) {
+	dir := os.Getenv("RAFTSTORE_POWERLOSS_DIR")
+	if dir == "" {
+		t.Skip("for internal/e2e/powerloss")
+	}
+	marks, err := os.OpenFile(filepath.Join(dir, ".marks"), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &powerLoss{t: t, dir: dir, marks: marks}
+	script := powerLossScripts[os.Getenv("RAFTSTORE_POWERLOSS_SCRIPT")]
+	if script == nil {
+		t.Fatal("no such script")
+	}
+	script(c)
+	if err := marks.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// powerLossScripts are what a power failure may interrupt. internal/e2e/powerloss has the same names.
+var powerLossScripts = map[string]func(*powerLoss){
+	"first start": func(c *powerLoss) {
+		c.open("data")
+		c.write(1, 3, 10)
+		c.close()
+	},
+	"writes and flushes": func(c *powerLoss) {
+		c.open("data")
+		c.write(8, 40, 300)
+		c.write(1, 10, 6000)
+		c.close()
+		c.open("data")
+		c.write(2, 10, 300)
+		c.close()
+	},
+	"many small writes at once": func(c *powerLoss) {
+		c.open("data")
+		c.write(64, 12, 20)
+		c.close()
+	},
+	"snapshots cut the log": func(c *powerLoss) {
+		c.open("data")
+		for range 6 {
+			c.write(4, 8, 40_000) // 15 MB in all: more than a segment of the log
+			if err := raftstore.Snapshot(c.s); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+		c.close()
+	},
+	"compaction and leases": func(c *powerLoss) {
+		c.open("data")
+		for range 8 {
+			id, err := c.s.Grant(c.t.Context(), time.Hour)
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			c.mark("leased %d", id)
+			c.write(4, 6, 100)
+			rev := c.s.Revision() - 3
+			if err := c.s.Compact(c.t.Context(), rev); err != nil {
+				c.t.Fatal(err)
+			}
+			c.mark("compacted %d", rev)
+			time.Sleep(120 * time.Millisecond) // a flush
+		}
+		c.close()
+	},
+	"backup and restore": func(c *powerLoss) {
+		c.open("data")
+		c.write(4, 20, 200)
+		var b bytes.Buffer
+		if err := c.s.Backup(c.t.Context(), &b); err != nil {
+			c.t.Fatal(err)
+		}
+		have, before := c.counts(), c.s.Revision()
+		c.close()
+		c.store = "restored"
+		c.mark("restoring")
+		for key, n := range have {
+			c.mark("holds %s %d", key, n)
+		}
+		if err := raftstore.Restore(raftstore.Config{Dir: filepath.Join(c.dir, "restored")}, &b); err != nil {
+			c.t.Fatal(err)
+		}
+		c.mark("restored %d", before+1)
+		c.open("restored")
+		c.write(4, 10, 200)
+		c.close()
+	},
+	// Three members on one disk. One is away until the log no longer has what it lacks.
+	"a snapshot is installed": func(c *powerLoss) {
+		cluster := raftstoretest.NewCluster(c.t, raftstoretest.ClusterConfig{Configure: func(id string, cfg *raftstore.Config) {
+			cfg.Dir, cfg.NoAutoCompact = filepath.Join(c.dir, "cluster", id), true
+		}})
+		c.store, c.s = "cluster", cluster.Store("n1")
+		c.write(3, 6, 300)
+		cluster.Kill("n3")
+		c.write(3, 12, 3000)
+		for _, s := range cluster.Stores() {
+			if err := s.CutLog(); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+		c.write(3, 6, 300)
+		back := cluster.Start("n3")
+		if _, err := back.Range(c.t.Context(), raftstore.RangeRequest{CountOnly: true}); err != nil {
+			c.t.Fatal(err)
+		}
+		c.write(3, 6, 300)
+	},
+	// Killed while it writes, and started again: what recovery does is interrupted, too.
+	"kills": func(c *powerLoss) {
+		c.open("data")
+		c.write(6, 1_000_000, 500)
+	},
+}
+
+type powerLoss struct {
+	t     *testing.T
+	dir   string
+	marks *os.File
+	store string
+	s     *raftstore.Store
+	stop  func()
+}
+
+func (c *powerLoss) mark(format string, args ...any) {
+	// One write: one mark, between whatever the disk does before and after.
+	if _, err := fmt.Fprintf(c.marks, c.store+" "+format+"\n", args...); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *powerLoss) open(store string) {
+	c.store = store
+	c.s, c.stop = run(c.t, raftstore.Config{Dir: filepath.Join(c.dir, store), NoAutoCompact: true})
+}
+
+func (c *powerLoss) close() { c.stop() }
+
+// counts reads which write each client's key holds.
+func (c *powerLoss) counts() map[string]int {
+	r, err := c.s.Range(c.t.Context(), raftstore.RangeRequest{Prefix: "/c/"})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	n := map[string]int{}
+	for _, kv := range r.KVs {
+		if number, _, _ := strings.Cut(string(kv.Value), " "); !strings.HasSuffix(kv.Key, "/twin") {
+			n[kv.Key], _ = strconv.Atoi(number)
+		}
+	}
+	return n
+}
+
+// write has each client write its key, and the twin, some times more. Every fifth write deletes both.
+func (c *powerLoss) write(clients, each, size int) {
+	have := c.counts()
+	var wg sync.WaitGroup
+	for i := range clients {
+		wg.Go(func() {
+			key := fmt.Sprintf("/c/%d", i)
+			n := have[key]
+			if n == 0 { // deleted, or never there: begin at a number that no earlier run has used
+				n = int(c.s.Revision()/5) * 5
+			}
+			c.mark("ack %s %d 0", key, n) // what was read is not taken back either
+			for range each {
+				n++
+				var ops []raftstore.Op
+				for _, k := range []string{key, key + "/twin"} {
+					op := raftstore.Op{Type: raftstore.OpPut, Key: k, Value: fmt.Appendf(nil, "%d %s", n, bytes.Repeat([]byte{'v'}, size))}
+					if n%5 == 0 {
+						op = raftstore.Op{Type: raftstore.OpDelete, Key: k}
+					}
+					ops = append(ops, op)
+				}
+				c.mark("begin %s %d", key, n)
+				r, err := c.s.Txn(context.Background(), raftstore.Txn{Then: ops})
+				if err != nil {
+					c.t.Errorf("write %d of %s: %v", n, key, err)
+					return
+				}
+				c.mark("ack %s %d %d", key, n, r.Revision)
+			}
+		})
+	}
+	wg.Wait()
+}
