@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 
 	"github.com/pintle/pintle/internal/memnet"
@@ -43,6 +44,15 @@ func (o *Orchestrator) Addr() net.Addr {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.addr
+}
+
+// ServiceCIDR is where cluster IPs come from: the config's, or, for a member that joined, the cluster's. Ask
+// after Ready.
+func (o *Orchestrator) ServiceCIDR() netip.Prefix {
+	if p := o.running(); p != nil {
+		return p.cfg.ServiceCIDR
+	}
+	return o.cfg.ServiceCIDR
 }
 
 // Run is the cluster's life: it returns nil after ctx has ended, or the error that ended it, once

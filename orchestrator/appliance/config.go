@@ -39,6 +39,17 @@ type Config struct {
 	// ports of 127.0.0.1 with wasm. A port that is taken is an error.
 	HTTPAddress, HTTPSAddress string
 
+	// Join makes this appliance part of a cluster that is there: a member of the control plane with a node of its own,
+	// or, with Worker, a node alone. The token is for the one or the other. Nil starts a cluster, or goes on with
+	// that of the data folder.
+	Join   *orchestrator.Join
+	Worker bool
+	// MemberAddress is where the other members and the nodes reach this one's port, "host:port"; "" is found as
+	// orchestrator.Config says.
+	MemberAddress string
+	// NodeAddress is the node's address, over which other nodes reach its pods. Zero: the machine's first.
+	NodeAddress netip.Addr
+
 	Engine Engine
 	// ContainerdAddress is the socket of a containerd that is there; "" runs a private one.
 	ContainerdAddress string
@@ -72,6 +83,12 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("appliance: the machine has no host name: set Config.Node: %w", err)
 		}
 		c.Node = strings.ToLower(c.Node)
+	}
+	if c.Worker && c.Join == nil {
+		return c, errors.New("appliance: Config.Worker needs Config.Join: say which cluster to work for")
+	}
+	if c.Join != nil && len(c.Join.Addresses) == 0 {
+		return c, errors.New("appliance: Config.Join.Addresses is empty: name a member of the control plane")
 	}
 	if c.Address == "" {
 		c.Address = ":6443"

@@ -30,8 +30,11 @@ func chooseNetworks(cfg Config) (Config, error) {
 			return cfg, fmt.Errorf("appliance: read %s: %w", file, err)
 		}
 	case errors.Is(err, fs.ErrNotExist):
-		if kept, err = freeNetworks(cfg.Name, taken()); err != nil {
+		if kept, err = freeNetworks(cfg.networkName(), taken()); err != nil {
 			return cfg, err
+		}
+		if cfg.Join != nil {
+			kept.Services = netip.Prefix{} // the cluster's
 		}
 	default:
 		return cfg, fmt.Errorf("appliance: %w", err)
@@ -53,6 +56,23 @@ func chooseNetworks(cfg Config) (Config, error) {
 	}
 	cfg.PodCIDR, cfg.ServiceCIDR = kept.Pods, kept.Services
 	return cfg, nil
+}
+
+// networkName is what the choice of networks follows from. Nodes that join choose by their own names too: each has
+// a pod network of its own.
+func (c Config) networkName() string {
+	if c.Join == nil {
+		return c.Name
+	}
+	return c.Name + "/" + c.Node
+}
+
+// clusterPods holds the pod networks of all nodes that are chosen here.
+func clusterPods(own netip.Prefix) netip.Prefix {
+	if all := netip.MustParsePrefix("10.128.0.0/10"); all.Contains(own.Addr()) && own.Bits() >= all.Bits() {
+		return all
+	}
+	return own
 }
 
 // freeNetworks picks a /24 for pods in 10.128.0.0/10 and a /20 for Services in 10.192.0.0/10, by name,
