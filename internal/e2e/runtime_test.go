@@ -509,6 +509,8 @@ func TestPodFieldsAreHonoured(t *testing.T) {
 			"{.status.containerStatuses[0].state.terminated.reason}", "OOMKilled"},
 		"too-full": {`terminationGracePeriodSeconds: 1, volumes: [{name: v, emptyDir: {sizeLimit: 1Ki}}], containers: [{name: c, image: "example.com/busybox:1", command: [sh, -c, "seq 2000 > /v/x; exec sleep 1000"], volumeMounts: [{name: v, mountPath: /v}]}]`,
 			"{.status.reason}", "Evicted"},
+		"layer-too-full": {`terminationGracePeriodSeconds: 1, containers: [{name: c, image: "example.com/busybox:1", command: [sh, -c, "seq 20000 > /tmp/x; exec sleep 1000"], resources: {limits: {ephemeral-storage: 16Ki}}}]`,
+			"{.status.reason} {.status.message}", "Evicted Container c exceeded its local ephemeral storage limit"},
 		"non-root": {`containers: [{name: c, image: "example.com/busybox:1", securityContext: {runAsNonRoot: true}}]`,
 			"{.status.containerStatuses[0].state.waiting.reason}", "CreateContainerConfigError"},
 		"host-path": {`volumes: [{name: v, hostPath: {path: /no/such/folder, type: Directory}}], containers: [{name: c, image: "example.com/busybox:1", command: [sleep, "1000"]}]`,

@@ -505,3 +505,21 @@ func (e *Engine) Stats(_ context.Context, id string) (runtime.Stats, error) {
 	}
 	return s, nil
 }
+
+// LayerBytes is how much a container has written into its own layer, in bytes; the agent asks it of
+// containers that have a limit.
+func (e *Engine) LayerBytes(ctx context.Context, id string) (int64, error) {
+	c, err := e.conn()
+	if err != nil {
+		return 0, err
+	}
+	x := e.get(id)
+	if x == nil {
+		return 0, fmt.Errorf("layer of container %s: %w", id, runtime.ErrNotFound)
+	}
+	usage, err := c.SnapshotService(e.snapshotter).Usage(e.with(ctx), x.CID)
+	if err != nil {
+		return 0, fmt.Errorf("layer of container %s: %w", id, err)
+	}
+	return usage.Size, nil
+}
