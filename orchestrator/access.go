@@ -28,6 +28,9 @@ type access struct {
 
 func newAccess(reg *registry.Registry, id *identity, cfg Config) (*access, error) {
 	objects := objects{reg}
+	if err := warm(id.key); err != nil {
+		return nil, err
+	}
 	accounts := authn.ServiceAccountConfig{Key: id.key, Getter: objects, Clock: cfg.Clock}
 	issuer, err := authn.NewIssuer(accounts)
 	if err != nil {
