@@ -93,7 +93,8 @@ func startLoad(ctx context.Context, targets []target) *load {
 	return l
 }
 
-// stream sends one request per interval, without waiting for the answers of earlier ones.
+// stream sends one request per interval, without waiting for the answers of earlier ones. Where the
+// machine is too busy for a tick, what is due is sent with the next one.
 func (l *load) stream(ctx context.Context, t target, fresh bool, interval time.Duration) {
 	transport := t.transport(fresh)
 	defer transport.CloseIdleConnections()
@@ -106,17 +107,20 @@ func (l *load) stream(ctx context.Context, t target, fresh bool, interval time.D
 	if fresh {
 		kind = t.name + ", fresh"
 	}
+	began, sent := time.Now(), 0
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		// Requests that are under way when the load ends are still waited for and counted.
-		flying.Go(func() {
-			version, _, err := t.get(context.WithoutCancel(ctx), client)
-			l.count(kind, version, err)
-		})
+		for ; sent < int(time.Since(began)/interval); sent++ {
+			// Requests that are under way when the load ends are still waited for and counted.
+			flying.Go(func() {
+				version, _, err := t.get(context.WithoutCancel(ctx), client)
+				l.count(kind, version, err)
+			})
+		}
 	}
 }
 
