@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -93,8 +94,7 @@ func startLoad(ctx context.Context, targets []target) *load {
 	return l
 }
 
-// stream sends one request per interval, without waiting for the answers of earlier ones. Where the
-// machine is too busy for a tick, what is due is sent with the next one.
+// stream sends one request per interval, without waiting for the answers of earlier ones.
 func (l *load) stream(ctx context.Context, t target, fresh bool, interval time.Duration) {
 	transport := t.transport(fresh)
 	defer transport.CloseIdleConnections()
@@ -107,20 +107,17 @@ func (l *load) stream(ctx context.Context, t target, fresh bool, interval time.D
 	if fresh {
 		kind = t.name + ", fresh"
 	}
-	began, sent := time.Now(), 0
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		for ; sent < int(time.Since(began)/interval); sent++ {
-			// Requests that are under way when the load ends are still waited for and counted.
-			flying.Go(func() {
-				version, _, err := t.get(context.WithoutCancel(ctx), client)
-				l.count(kind, version, err)
-			})
-		}
+		// Requests that are under way when the load ends are still waited for and counted.
+		flying.Go(func() {
+			version, _, err := t.get(context.WithoutCancel(ctx), client)
+			l.count(kind, version, err)
+		})
 	}
 }
 
@@ -130,7 +127,11 @@ func (l *load) count(kind, version string, err error) {
 	l.requests++
 	if err != nil {
 		l.failed++
-		l.reasons[kind+": "+err.Error()]++
+		reason := err.Error()
+		if op := (*net.OpError)(nil); errors.As(err, &op) { // without the ports, which differ each time
+			reason = op.Op + ": " + op.Err.Error()
+		}
+		l.reasons[kind+": "+reason]++
 		return
 	}
 	l.versions[version]++
