@@ -89,6 +89,21 @@ func TestNFTModeOnAHostWithoutRoutes(t *testing.T) {
 	if !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("a Service without endpoints: %v", err)
 	}
+	// Somebody flushes everything, as a reload of nftables.service does: the rules come back by themselves.
+	if err := inside(func() error { return exec.Command("nft", "flush", "ruleset").Run() }); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		var list []byte
+		inside(func() error { list, _ = exec.Command("nft", "list", "tables").CombinedOutput(); return nil })
+		if strings.Contains(string(list), "pintle-whole") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Error("the table didn't come back")
+			break
+		}
+	}
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)

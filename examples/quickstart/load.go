@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -126,7 +127,11 @@ func (l *load) count(kind, version string, err error) {
 	l.requests++
 	if err != nil {
 		l.failed++
-		l.reasons[kind+": "+err.Error()]++
+		reason := err.Error()
+		if op := (*net.OpError)(nil); errors.As(err, &op) { // without the ports, which differ each time
+			reason = op.Op + ": " + op.Err.Error()
+		}
+		l.reasons[kind+": "+reason]++
 		return
 	}
 	l.versions[version]++

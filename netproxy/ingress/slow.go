@@ -105,8 +105,7 @@ func (t *slowTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	body := &countBody{ReadCloser: req.Body}
 	if req.Body != nil && req.Body != http.NoBody {
 		req = req.Clone(req.Context())
-		req.Body = keepOpen{body}
-		defer body.ReadCloser.Close()
+		req.Body = keepOpen{body} // ReverseProxy closes it at the request's end: streams go both ways until then
 	}
 	idempotent := isIdempotent(req.Method)
 	for {

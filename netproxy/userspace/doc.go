@@ -2,6 +2,6 @@
 // nftables or root is missing. Mapping says which listener stands for which address.
 //
 // Connections are spliced to an endpoint that is chosen when they open, live on when endpoints
-// change, and pass each half's end on. A port without endpoints resets connections at once.
-// A Proxy is safe for concurrent use.
+// change, and pass each half's end on. A port without endpoints refuses connections and datagrams at
+// once. SCTP is not carried; a warning says so. A Proxy is safe for concurrent use.
 package userspace

@@ -61,6 +61,7 @@ type port struct {
 	p        *Proxy
 	mapping  Mapping
 	close    func() error
+	silent   bool       // its socket is closed for want of endpoints; guarded by p.mu, as close
 	mu       sync.Mutex // guards what follows
 	eps      []netip.AddrPort
 	affinity time.Duration
@@ -92,7 +93,7 @@ func New(cfg Config) *Proxy {
 }
 
 // Apply opens, changes and closes listeners. Once it returns no new connection goes to an
-// endpoint that the changes removed. A port that can't be opened is an error; the others are.
+// endpoint that the changes removed. A port that can't be opened is an error; the others are open.
 func (p *Proxy) Apply(_ context.Context, changes []services.Change) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,6 +102,13 @@ func (p *Proxy) Apply(_ context.Context, changes []services.Change) error {
 	}
 	var errs error
 	for _, ch := range changes {
+		if ch.New != nil {
+			for i := range ch.New.Ports {
+				if sp := &ch.New.Ports[i]; sp.Protocol == corev1.ProtocolSCTP {
+					p.log.Warn("user space carries no SCTP; this port has no stand-in", "service", ch.New.Key.String(), "port", sp.Port)
+				}
+			}
+		}
 		was, is := fronts(ch.Old), fronts(ch.New)
 		for k := range was {
 			if _, keep := is[k]; !keep {
@@ -122,9 +130,35 @@ func (p *Proxy) Apply(_ context.Context, changes []services.Change) error {
 				p.ports[k] = pt
 			}
 			pt.set(want.eps, want.affinity)
+			if err := pt.hush(k, len(want.eps) == 0); err != nil {
+				errs = errors.Join(errs, err)
+			}
 		}
 	}
 	return errs
+}
+
+// hush closes the socket of a port without endpoints, so that the kernel refuses what comes, TCP and
+// UDP, and opens it again under the same stand-in where that is still free.
+func (pt *port) hush(k portKey, silent bool) error {
+	if silent == pt.silent {
+		return nil
+	}
+	pt.silent = silent
+	if silent {
+		pt.close()
+		return nil
+	}
+	open := pt.openTCP
+	if k.proto == corev1.ProtocolUDP {
+		open = pt.openUDP
+	}
+	if err := open(pt.mapping.StandIn); err == nil {
+		return nil
+	}
+	err := pt.open(k)
+	pt.silent = err != nil // tried again with the next change
+	return err
 }
 
 type front struct {

@@ -2,10 +2,13 @@ package userspace
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,20 +89,82 @@ func TestSpliceKeepsHalfCloseAndOldConnections(t *testing.T) {
 	}
 }
 
-func TestNoEndpointsResets(t *testing.T) {
-	p := New(Config{})
-	defer p.Close()
-	if err := p.Apply(context.Background(), []services.Change{{New: web(0)}}); err != nil {
+// Without endpoints the kernel refuses, TCP and UDP; with some the same stand-in serves again.
+func TestNoEndpointsRefusesAtOnceAndComesBack(t *testing.T) {
+	a := backend(t, "a")
+	pc, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := net.Dial("tcp4", p.Mapping()[0].StandIn.String())
-	if err != nil {
-		return // reset before the dial returned
+	defer pc.Close()
+	go func() {
+		buf := make([]byte, 100)
+		for {
+			n, from, err := pc.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			pc.WriteTo(buf[:n], from)
+		}
+	}()
+	u := pc.LocalAddr().(*net.UDPAddr).AddrPort()
+	at := func(full bool) *services.Service {
+		s := web(0)
+		s.Ports = append(s.Ports, services.Port{Name: "u", Protocol: corev1.ProtocolUDP, Port: 90})
+		if full {
+			s.Ports[0].Internal, s.Ports[1].Internal = []netip.AddrPort{a}, []netip.AddrPort{u}
+		}
+		return s
 	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(5 * time.Second))
-	if _, err := io.ReadAll(c); err == nil {
-		t.Error("no reset")
+	p := New(Config{})
+	defer p.Close()
+	ctx := context.Background()
+	if err := p.Apply(ctx, []services.Change{{New: at(false)}}); err != nil {
+		t.Fatal(err)
+	}
+	first := p.Mapping()
+	for range 3 {
+		for _, m := range p.Mapping() {
+			network := map[corev1.Protocol]string{corev1.ProtocolTCP: "tcp4", corev1.ProtocolUDP: "udp4"}[m.Protocol]
+			c, err := net.Dial(network, m.StandIn.String())
+			if err == nil {
+				c.SetDeadline(time.Now().Add(5 * time.Second))
+				c.Write([]byte("x"))
+				_, err = c.Read(make([]byte, 10))
+				c.Close()
+			}
+			if !errors.Is(err, syscall.ECONNREFUSED) {
+				t.Errorf("%s without endpoints: %v", network, err)
+			}
+		}
+		if err := p.Apply(ctx, []services.Change{{Old: at(false), New: at(true)}}); err != nil {
+			t.Fatal(err)
+		}
+		if now := p.Mapping(); !slices.Equal(now, first) {
+			t.Errorf("the stand-ins changed: %v, %v", first, now)
+		}
+		for _, m := range p.Mapping() {
+			if m.Protocol == corev1.ProtocolTCP {
+				if got, err := finish(open(t, p)); got != "a 5" || err != nil {
+					t.Errorf("TCP: %q %v", got, err)
+				}
+				continue
+			}
+			c, err := net.Dial("udp4", m.StandIn.String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.SetDeadline(time.Now().Add(5 * time.Second))
+			c.Write([]byte("ping"))
+			buf := make([]byte, 10)
+			if n, err := c.Read(buf); string(buf[:n]) != "ping" {
+				t.Errorf("UDP: %q %v", buf[:n], err)
+			}
+			c.Close()
+		}
+		if err := p.Apply(ctx, []services.Change{{Old: at(true), New: at(false)}}); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
