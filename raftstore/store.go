@@ -102,9 +102,8 @@ func raftConfig(cfg *Config) *raft.Config {
 	c.HeartbeatTimeout = heartbeat + time.Millisecond
 	c.ElectionTimeout = heartbeat + time.Millisecond
 	c.LeaderLeaseTimeout = leaderLease
-	c.MaxAppendEntries = 32    // an entry of ours is a whole batch
-	c.ShutdownOnRemove = false // Run decides when raft ends
-	c.CommitTimeout = 10 * time.Millisecond
+	c.MaxAppendEntries = 32           // an entry of ours is a whole batch
+	c.ShutdownOnRemove = false        // Run decides when raft ends
 	c.NoSnapshotRestoreOnStart = true // the state file is ahead of any snapshot
 	c.NoLegacyTelemetry = true
 	// BatchApplyCh stays off: what raft has queued there when it stops is never answered.
@@ -165,7 +164,7 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	loops := []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep}
 	if s.c != nil {
 		members.Go(func() error { s.serveMembers(work); return nil })
-		loops = append(loops, s.followLead, s.forward, s.runReads, s.watchMembers, s.becomeReady)
+		loops = append(loops, s.followLead, s.forward, s.runReads, s.nudge, s.watchMembers, s.becomeReady)
 	}
 	for _, f := range loops {
 		g.Go(func() error { f(work); return nil })
