@@ -115,8 +115,9 @@ func (s *stateFile) check(v *view, known map[place]*version, bad func(string, ..
 		}
 		values := tx.Bucket(bucketVal)
 		n := 0
+		open := s.ring.opener()
 		err := tx.Bucket(bucketRev).ForEach(func(k, rec []byte) error {
-			r, _, err := decodeRecord(rec)
+			r, err := openRecord(k, rec, &open)
 			if err != nil {
 				return err
 			}
@@ -133,8 +134,10 @@ func (s *stateFile) check(v *view, known map[place]*version, bad func(string, ..
 		if n != len(known) {
 			bad("%d versions in the file, %d in memory", n, len(known))
 		}
-		if rev := int64(metaGet(tx.Bucket(bucketMeta), "revision")); rev != v.rev {
-			bad("the file ends at revision %d, memory at %d", rev, v.rev)
+		if meta, err := s.ring.stateMeta(tx); err != nil {
+			bad("state file: %v", err)
+		} else if meta.revision != v.rev {
+			bad("the file ends at revision %d, memory at %d", meta.revision, v.rev)
 		}
 		return err
 	})

@@ -20,6 +20,12 @@ type Config struct {
 	Dir string
 	// NodeID names this member among the voters; "" is "single". It never changes for a folder.
 	NodeID string
+	// KeyProvider has everything in Dir, and every backup, sealed under a data key that it wraps. A
+	// folder that was not sealed is sealed when it is opened with one. nil: nothing is sealed, and a
+	// folder that is sealed is refused with ErrKey.
+	KeyProvider KeyProvider
+	// Unseal has a folder that KeyProvider sealed written anew, unsealed, when it is opened.
+	Unseal bool
 	// Logger; nil discards. What raft reports as information is logged for debugging.
 	Logger *slog.Logger
 	// Clock; nil is the system's.

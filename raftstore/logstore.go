@@ -16,6 +16,7 @@ import (
 type logStore struct {
 	dir  string
 	hook func(op string) error // faults by label, for tests
+	ring *keyring
 
 	mu       sync.RWMutex
 	segs     []*segment // ascending and contiguous; the last one is written to
@@ -31,15 +32,17 @@ type segment struct {
 	first   uint64
 	offsets []uint32
 	size    uint32
+	key     uint32  // of the keyring; 0: not sealed
+	seal    *sealer // the run of what this process appends
 }
 
 func (g *segment) last() uint64 { return g.first + uint64(len(g.offsets)) - 1 }
 
-func openLog(dir string, hook func(string) error) (*logStore, error) {
+func openLog(dir string, ring *keyring, hook func(string) error) (*logStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	s := &logStore{dir: dir, hook: hook}
+	s := &logStore{dir: dir, hook: hook, ring: ring}
 	names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
@@ -67,12 +70,15 @@ func (s *logStore) openSegment(name string, newest bool) error {
 	if err != nil {
 		return err
 	}
-	first, ok := decodeSegHeader(b)
+	first, key, ok := decodeSegHeader(b)
 	if !ok {
 		if newest && len(b) <= segHeader {
 			return removeSynced(name) // the power failed while it was made: it never held anything
 		}
 		return fmt.Errorf("%w: segment header", ErrCorrupt)
+	}
+	if key == 0 && s.ring.strict() {
+		return fmt.Errorf("%w: it is not sealed where everything is", ErrCorrupt)
 	}
 	if n := len(s.segs); n > 0 && s.segs[n-1].last()+1 != first {
 		return fmt.Errorf("%w: entries end at %d and go on at %d", ErrCorrupt, s.segs[n-1].last(), first)
@@ -94,7 +100,7 @@ func (s *logStore) openSegment(name string, newest bool) error {
 			return err
 		}
 	}
-	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good)})
+	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good), key: key})
 	s.bytes += int64(good)
 	return nil
 }
@@ -181,9 +187,14 @@ func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	if _, err := g.f.ReadAt(b, int64(start)); err != nil && err != io.EOF {
 		return fmt.Errorf("read entry %d: %w", index, err)
 	}
-	if _, _, ok := parseRecord(b, l); !ok || l.Index != index {
+	r, _, ok := parseRecord(b)
+	if !ok || r.Index != index {
 		return fmt.Errorf("%w: entry %d", ErrCorrupt, index)
 	}
+	if err := r.open(s.ring, g.key); err != nil {
+		return fmt.Errorf("read entry %d: %w", index, err)
+	}
+	*l = r.Log
 	return nil
 }
 
@@ -226,7 +237,7 @@ func (s *logStore) storeLocked(logs []*raft.Log) error {
 			return fmt.Errorf("%w: entries %d and %d in one batch", ErrInvalid, logs[0].Index, l.Index)
 		}
 		offsets = append(offsets, synced+uint32(len(s.buf)))
-		s.buf = appendRecord(s.buf, l, synced)
+		s.buf = appendRecord(s.buf, l, synced, g.seal)
 	}
 	if len(s.buf) > maxRecord {
 		return fmt.Errorf("%w: batch of %d bytes", ErrInvalid, len(s.buf))
@@ -247,15 +258,23 @@ func (s *logStore) storeLocked(logs []*raft.Log) error {
 	return nil
 }
 
+// sealable says whether the segment has the key that is current, and can be appended to.
+func (g *segment) sealable(ring *keyring) bool {
+	if g.seal == nil {
+		g.seal = ring.sealer()
+	}
+	return g.seal.id == g.key && g.key == ring.currentKey()
+}
+
 // writableLocked returns the segment that the entry next goes to.
 func (s *logStore) writableLocked(next uint64) (*segment, error) {
 	if n := len(s.segs); n > 0 {
 		g := s.segs[n-1]
-		if len(g.offsets) > 0 && g.size < segMaxSize {
+		if len(g.offsets) > 0 && g.size < segMaxSize && g.sealable(s.ring) {
 			return g, nil
 		}
 		if len(g.offsets) == 0 {
-			if g.first == next {
+			if g.first == next && g.sealable(s.ring) {
 				return g, nil
 			}
 			if err := s.dropLocked(n - 1); err != nil {
@@ -268,7 +287,8 @@ func (s *logStore) writableLocked(next uint64) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err = f.Write(encodeSegHeader(next)); err == nil {
+	seal := s.ring.sealer()
+	if _, err = f.Write(encodeSegHeader(next, seal.id)); err == nil {
 		if err = f.Sync(); err == nil {
 			err = syncDir(s.dir)
 		}
@@ -277,7 +297,7 @@ func (s *logStore) writableLocked(next uint64) (*segment, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	g := &segment{f: f, path: path, first: next, size: segHeader}
+	g := &segment{f: f, path: path, first: next, size: segHeader, key: seal.id, seal: seal}
 	s.segs = append(s.segs, g)
 	s.bytes += segHeader
 	return g, nil

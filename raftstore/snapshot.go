@@ -1,7 +1,6 @@
 package raftstore
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // snapshots is raft's snapshot store. The state file is a snapshot at any time, so one taken here
@@ -16,11 +16,13 @@ import (
 type snapshots struct {
 	path string // "": in memory
 	hook func(op string) error
+	ring *keyring
 
 	mu   sync.Mutex
 	meta *snapshotNote
 }
 
+// snapshotNote is the message SnapshotNote; the file holds it in a frame.
 type snapshotNote struct {
 	Version            raft.SnapshotVersion
 	Index, Term        uint64
@@ -30,8 +32,8 @@ type snapshotNote struct {
 	Durable uint64
 }
 
-func openSnapshots(path string, hook func(string) error) (*snapshots, error) {
-	s := &snapshots{path: path, hook: hook}
+func openSnapshots(path string, ring *keyring, hook func(string) error) (*snapshots, error) {
+	s := &snapshots{path: path, hook: hook, ring: ring}
 	if path == "" {
 		return s, nil
 	}
@@ -40,8 +42,7 @@ func openSnapshots(path string, hook func(string) error) (*snapshots, error) {
 		return s, nil
 	}
 	if err == nil {
-		s.meta = &snapshotNote{}
-		err = json.Unmarshal(b, s.meta)
+		s.meta, err = decodeNote(b, ring)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open snapshot note %s: %w", path, err)
@@ -53,6 +54,48 @@ func (s *snapshots) note() *snapshotNote {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.meta
+}
+
+const notePlace = "snapshot configuration"
+
+func (n *snapshotNote) encode(seal *sealer) []byte {
+	b := putVarint(beginFrame(nil), 1, uint64(n.Version))
+	b = putVarint(b, 2, n.Index)
+	b = putVarint(b, 3, n.Term)
+	b = putMessage(b, 4, seal.blob(nil, notePlace, n.Configuration))
+	b = putVarint(b, 5, n.ConfigurationIndex)
+	b = putVarint(b, 6, n.Durable)
+	endFrame(b, 0)
+	return b
+}
+
+func decodeNote(b []byte, ring *keyring) (*snapshotNote, error) {
+	msg, size, ok := readFrame(b)
+	if !ok || size != len(b) {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, errSum)
+	}
+	n := &snapshotNote{}
+	open := ring.opener()
+	err := eachField(msg, func(num protowire.Number, v uint64, bs []byte) (err error) {
+		switch num {
+		case 1:
+			n.Version = raft.SnapshotVersion(v)
+		case 2:
+			n.Index = v
+		case 3:
+			n.Term = v
+		case 4:
+			n.Configuration, err = open.blob(bs, notePlace)
+		case 5:
+			n.ConfigurationIndex = v
+		case 6:
+			n.Durable = v
+		default:
+			return unknownField("SnapshotNote", num)
+		}
+		return err
+	})
+	return n, err
 }
 
 func (n *snapshotNote) raftMeta() *raft.SnapshotMeta {
@@ -104,11 +147,7 @@ func (k *snapshotSink) Close() error {
 				return fmt.Errorf("write snapshot note: %w", err)
 			}
 		}
-		b, err := json.Marshal(k.note)
-		if err != nil {
-			return fmt.Errorf("write snapshot note: %w", err)
-		}
-		if err := writeFileSynced(s.path, b); err != nil {
+		if err := writeFileSynced(s.path, k.note.encode(s.ring.sealer())); err != nil {
 			return fmt.Errorf("write snapshot note: %w", err)
 		}
 	}

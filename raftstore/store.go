@@ -59,7 +59,7 @@ func Open(cfg Config) (*Store, error) {
 		dirty: make(chan struct{}, 1), room: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		leaderChanged: make(chan struct{}), deadlines: map[int64]time.Time{}}
 	if cfg.Dir == "" {
-		s.files = openMemory()
+		s.files = openMemory(&cfg)
 		s.m = newMachine(nil)
 		return s, bootstrap(&cfg, s.files)
 	}
@@ -113,7 +113,7 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	var g, watch errgroup.Group
 	ended := make(chan struct{})
 	watch.Go(func() error { s.shutWhenFailed(ended); return nil })
-	for _, f := range []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep} {
+	for _, f := range []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep, s.finishRotation} {
 		g.Go(func() error { f(ctx); return nil })
 	}
 	_ = g.Wait()
