@@ -83,7 +83,7 @@ func (o *Orchestrator) Run(ctx context.Context) (err error) {
 	if o.cfg.DataDir != "" {
 		storeDir = filepath.Join(o.cfg.DataDir, "store")
 	}
-	store, err := raftstore.Open(raftstore.Config{Dir: storeDir, Logger: o.cfg.Logger.With("part", "store"), Clock: o.cfg.Clock})
+	store, err := raftstore.Open(raftstore.Config{Dir: storeDir, KeyProvider: o.cfg.KeyProvider, Backups: o.cfg.Backups, Logger: o.cfg.Logger.With("part", "store"), Clock: o.cfg.Clock})
 	if err != nil {
 		closeListener(listener)
 		return fmt.Errorf("orchestrator: %w", err)

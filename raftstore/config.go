@@ -26,6 +26,8 @@ type Config struct {
 	KeyProvider KeyProvider
 	// Unseal has a folder that KeyProvider sealed written anew, unsealed, when it is opened.
 	Unseal bool
+	// Backups has Run write a backup into a folder from time to time. The zero value: none.
+	Backups BackupSchedule
 	// Logger; nil discards. What raft reports as information is logged for debugging.
 	Logger *slog.Logger
 	// Clock; nil is the system's.

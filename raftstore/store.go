@@ -15,10 +15,11 @@ import (
 
 // Store is one member of the store. Open it, Run it; see the package's documentation.
 type Store struct {
-	cfg   Config
-	files *files
-	m     *machine
-	fail  *failure
+	cfg     Config
+	files   *files
+	m       *machine
+	fail    *failure
+	backups *Backups // nil: none are scheduled
 
 	raft      *raft.Raft    // set before started is closed
 	started   chan struct{} // raft runs
@@ -58,6 +59,11 @@ func Open(cfg Config) (*Store, error) {
 		ready: make(chan struct{}), stopped: make(chan struct{}), proposals: make(chan *proposal, 256),
 		dirty: make(chan struct{}, 1), room: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 		leaderChanged: make(chan struct{}), deadlines: map[int64]time.Time{}}
+	if cfg.Backups.Dir != "" {
+		if s.backups, err = NewBackups(s, cfg.Backups); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Dir == "" {
 		s.files = openMemory(&cfg)
 		s.m = newMachine(nil)
@@ -113,7 +119,7 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	var g, watch errgroup.Group
 	ended := make(chan struct{})
 	watch.Go(func() error { s.shutWhenFailed(ended); return nil })
-	for _, f := range []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep, s.finishRotation} {
+	for _, f := range []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep, s.finishRotation, s.runBackups} {
 		g.Go(func() error { f(ctx); return nil })
 	}
 	_ = g.Wait()
@@ -133,6 +139,12 @@ func (s *Store) Run(ctx context.Context) (err error) {
 		}
 	}
 	return nil
+}
+
+func (s *Store) runBackups(ctx context.Context) {
+	if s.backups != nil {
+		s.backups.Run(ctx)
+	}
 }
 
 // startRaft makes raft on a goroutine that a failing store may end.
