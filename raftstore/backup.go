@@ -78,7 +78,7 @@ func (s *Store) BackupWith(ctx context.Context, w io.Writer, opts BackupOptions)
 				s.fail.set(err)
 				return fmt.Errorf("backup: %w", err)
 			}
-			err = s.files.state.db.View(func(tx *bolt.Tx) error {
+			err = s.files.state.view(func(tx *bolt.Tx) error {
 				// Was something compacted away between the two?
 				if s.m.view.Load().compacted != v.compacted {
 					return errGone

@@ -109,7 +109,7 @@ func checkHeap(n *node, bad func(string, ...any)) {
 
 // check compares the file with what memory knows; the two agree right after a flush.
 func (s *stateFile) check(v *view, known map[place]*version, bad func(string, ...any)) {
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err := s.view(func(tx *bolt.Tx) error {
 		for err := range tx.Check() {
 			bad("state file: %v", err)
 		}

@@ -214,13 +214,13 @@ func (s *stateFile) rewrite() error {
 	if err := os.RemoveAll(tmp); err != nil {
 		return err
 	}
-	to, err := openBolt(tmp)
+	to, _, err := openBolt(tmp, boltOptions())
 	if err != nil {
 		return err
 	}
 	// Nobody knows of this file before it is synced as a whole.
 	to.NoSync = true
-	err = s.copyTo(to)
+	err = contain(func() error { return s.copyTo(to) })
 	if err == nil {
 		err = to.Sync()
 	}
@@ -240,11 +240,11 @@ func (s *stateFile) rewrite() error {
 	if err := syncDir(filepath.Dir(path)); err != nil {
 		return err
 	}
-	db, err := openBolt(path)
+	db, file, err := openBolt(path, boltOptions())
 	if err != nil {
 		return err
 	}
-	s.db = db
+	s.db, s.file = db, file
 	return nil
 }
 
@@ -274,7 +274,7 @@ func (s *stateFile) copyTo(to *bolt.DB) error {
 func (s *stateFile) resealFrom(bucket, next []byte, stale bool, put func(k, v []byte) error) (_ []byte, done bool, err error) {
 	seal, open := s.ring.sealer(), s.ring.opener()
 	done = true
-	err = s.db.View(func(tx *bolt.Tx) error {
+	err = s.view(func(tx *bolt.Tx) error {
 		size, looked := 0, 0
 		c := tx.Bucket(bucket).Cursor()
 		for k, v := c.Seek(next); k != nil; k, v = c.Next() {
@@ -341,7 +341,7 @@ func (s *stateFile) resealSome(bucket, next []byte) (_ []byte, done bool, err er
 			return nil, false, err
 		}
 	}
-	err = s.db.Update(func(tx *bolt.Tx) error {
+	err = s.update(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucket)
 		for _, it := range items {
 			if err := b.Put(it.k, it.v); err != nil {

@@ -330,7 +330,7 @@ func cutShort(err error) error {
 }
 
 func (s *stateFile) write(t *taken) error {
-	err := s.db.Update(func(tx *bolt.Tx) error { return writeTaken(tx, t, s.ring.sealer()) })
+	err := s.update(func(tx *bolt.Tx) error { return writeTaken(tx, t, s.ring.sealer()) })
 	if err != nil {
 		return fmt.Errorf("write state file: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -24,7 +25,9 @@ import (
 //
 // Versions and values are apart so that opening reads the small half only.
 type stateFile struct {
-	db *bolt.DB
+	db     *bolt.DB
+	file   *os.File // beneath db
+	broken error    // see update
 	// flushing makes flushes run one after the other.
 	flushing sync.Mutex
 	durable  uint64 // guarded by flushing
@@ -39,25 +42,28 @@ var (
 	bucketLease = []byte("lease")
 )
 
-func openBolt(path string) (*bolt.DB, error) {
-	return bolt.Open(path, 0o600, &bolt.Options{
+func boltOptions() *bolt.Options {
+	return &bolt.Options{
 		Timeout:      time.Second, // the folder's lock is taken: nobody else should be here
 		FreelistType: bolt.FreelistMapType,
 		// Growing a mapping waits for every reader, a backup to a slow writer included. Address
-		// space costs nothing, so most stores never have to.
+		// space costs nothing, so stores never have to.
 		InitialMmapSize: initialMmap,
-	})
+	}
 }
 
-func (s *stateFile) close() error { return s.db.Close() }
-
 func openState(path string, ring *keyring, hook func(string) error) (*stateFile, error) {
-	db, err := openBolt(path)
+	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+		if findings := checkPages(path, false); len(findings) > 0 {
+			return nil, fmt.Errorf("open state file %s: %w. Check the disk; then restore a backup in another folder", path, findings[0])
+		}
+	}
+	db, file, err := openBolt(path, boltOptions())
 	if err != nil {
 		return nil, fmt.Errorf("open state file %s: %w", path, err)
 	}
-	s := &stateFile{db: db, hook: hook, ring: ring}
-	err = db.View(func(tx *bolt.Tx) error {
+	s := &stateFile{db: db, file: file, hook: hook, ring: ring}
+	err = s.view(func(tx *bolt.Tx) error {
 		if tx.Bucket(bucketMeta) != nil {
 			meta, err := ring.stateMeta(tx)
 			s.durable = meta.applied
@@ -66,7 +72,7 @@ func openState(path string, ring *keyring, hook func(string) error) (*stateFile,
 		return errGone
 	})
 	if errors.Is(err, errGone) {
-		err = db.Update(func(tx *bolt.Tx) error {
+		err = s.update(func(tx *bolt.Tx) error {
 			for _, name := range [][]byte{bucketMeta, bucketRev, bucketVal, bucketLease} {
 				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 					return err
@@ -76,7 +82,7 @@ func openState(path string, ring *keyring, hook func(string) error) (*stateFile,
 		})
 	}
 	if err != nil {
-		_ = db.Close()
+		_ = s.close()
 		return nil, fmt.Errorf("open state file %s: %w", path, err)
 	}
 	return s, nil
@@ -136,7 +142,7 @@ func (v *version) diskKey() []byte {
 
 // load implements valueStore.
 func (s *stateFile) load(vs []*version, values [][]byte) error {
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err := s.view(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketVal)
 		open := s.ring.opener()
 		for i, v := range vs {
@@ -173,7 +179,7 @@ func readValue(b *bolt.Bucket, open *opener, v *version) ([]byte, error) {
 func (s *stateFile) fill(m *machine) error {
 	v := &view{}
 	byKey := map[string][]*version{}
-	err := s.db.View(func(tx *bolt.Tx) error {
+	err := s.view(func(tx *bolt.Tx) error {
 		meta, err := s.ring.stateMeta(tx)
 		if err != nil {
 			return err
@@ -305,7 +311,7 @@ func (s *stateFile) flush(m *machine) error {
 			return fmt.Errorf("flush: %w", err)
 		}
 	}
-	if err := s.db.Update(func(tx *bolt.Tx) error { return writeTaken(tx, &t, s.ring.sealer()) }); err != nil {
+	if err := s.update(func(tx *bolt.Tx) error { return writeTaken(tx, &t, s.ring.sealer()) }); err != nil {
 		// What was taken is lost to the file for this run; the node must stop flushing, and does.
 		return fmt.Errorf("flush: %w", err)
 	}
