@@ -159,6 +159,21 @@ func newDataKey(ctx context.Context, p KeyProvider) (*dataKey, error) {
 
 // unlock unwraps the keys. It writes KEYS if another provider than before answers for them.
 func (r *keyring) unlock(p KeyProvider) error {
+	if err := r.read(p); err != nil {
+		return err
+	}
+	for _, k := range r.keys {
+		if k.provider != p.Name() {
+			ctx, cancel := context.WithTimeout(context.Background(), providerTimeout)
+			defer cancel()
+			return r.rewrap(ctx, p)
+		}
+	}
+	return nil
+}
+
+// read unwraps the keys and writes nothing.
+func (r *keyring) read(p KeyProvider) error {
 	r.provider = p
 	if len(r.keys) == 0 {
 		return nil
@@ -168,7 +183,6 @@ func (r *keyring) unlock(p KeyProvider) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), providerTimeout)
 	defer cancel()
-	moved := false
 	for _, k := range r.keys {
 		if err := k.unwrap(ctx, p); err != nil {
 			return err
@@ -176,10 +190,6 @@ func (r *keyring) unlock(p KeyProvider) error {
 		if err := r.learn(k); err != nil {
 			return err
 		}
-		moved = moved || k.provider != p.Name()
-	}
-	if moved {
-		return r.rewrap(ctx, p)
 	}
 	return nil
 }

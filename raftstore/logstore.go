@@ -23,6 +23,7 @@ type logStore struct {
 	first    uint64     // 0: empty
 	bytes    int64
 	buf      []byte
+	readOnly bool
 	poisoned error // a failed sync: what the file holds is no longer known
 }
 
@@ -42,7 +43,16 @@ func openLog(dir string, ring *keyring, hook func(string) error) (*logStore, err
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	s := &logStore{dir: dir, hook: hook, ring: ring}
+	return scanLog(&logStore{dir: dir, hook: hook, ring: ring})
+}
+
+// readLog is openLog for who writes nothing: a torn tail stays where it is.
+func readLog(dir string, ring *keyring) (*logStore, error) {
+	return scanLog(&logStore{dir: dir, ring: ring, poisoned: ErrInvalid, readOnly: true})
+}
+
+func scanLog(s *logStore) (*logStore, error) {
+	dir := s.dir
 	names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
@@ -73,6 +83,9 @@ func (s *logStore) openSegment(name string, newest bool) error {
 	first, key, ok := decodeSegHeader(b)
 	if !ok {
 		if newest && len(b) <= segHeader {
+			if s.readOnly {
+				return nil
+			}
 			return removeSynced(name) // the power failed while it was made: it never held anything
 		}
 		return fmt.Errorf("%w: segment header", ErrCorrupt)
@@ -90,11 +103,15 @@ func (s *logStore) openSegment(name string, newest bool) error {
 	if good < len(b) && !newest {
 		return fmt.Errorf("%w: entry %d", ErrCorrupt, first+uint64(len(offsets)))
 	}
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	mode := os.O_RDWR
+	if s.readOnly {
+		mode = os.O_RDONLY
+	}
+	f, err := os.OpenFile(name, mode, 0)
 	if err != nil {
 		return err
 	}
-	if good < len(b) {
+	if good < len(b) && !s.readOnly {
 		if err := truncateSynced(f, int64(good)); err != nil {
 			_ = f.Close()
 			return err

@@ -32,34 +32,14 @@ type stableStore struct {
 const stableMax = 64 << 10
 
 func openStable(path string, ring *keyring, hook func(string) error) (*stableStore, error) {
-	s := &stableStore{path: path, hook: hook, ring: ring, values: map[string]string{}}
+	s := &stableStore{path: path, hook: hook, ring: ring}
 	b, err := os.ReadFile(path)
 	if err != nil && !os.IsNotExist(err) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	good := 0
-	open := ring.opener()
-	for good < len(b) {
-		msg, size, ok := readFrame(b[good:])
-		if !ok {
-			break
-		}
-		key, val, err := decodeStable(msg, &open)
-		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", path, err)
-		}
-		s.values[key] = val
-		good += size
-	}
-	// Each record was synced before the next: only the last can be torn, and that one was never
-	// acknowledged to raft.
-	for at := good + 1; at < len(b); at++ {
-		if msg, _, ok := readFrame(b[at:]); ok {
-			if _, _, err := decodeStable(msg, &open); err == nil {
-				return nil, fmt.Errorf("open %s: %w: a record is damaged and a later one is not: raft's vote may be lost. "+
-					"Restore a backup in another folder, or join the cluster anew", path, ErrCorrupt)
-			}
-		}
+	var good int
+	if s.values, good, err = readStable(b, ring); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	fresh := b == nil
 	if s.f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
@@ -77,6 +57,35 @@ func openStable(path string, ring *keyring, hook func(string) error) (*stableSto
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	return s, nil
+}
+
+// readStable returns the values of a file, and where its last sound record ends.
+func readStable(b []byte, ring *keyring) (values map[string]string, good int, err error) {
+	values = map[string]string{}
+	open := ring.opener()
+	for good < len(b) {
+		msg, size, ok := readFrame(b[good:])
+		if !ok {
+			break
+		}
+		key, val, err := decodeStable(msg, &open)
+		if err != nil {
+			return nil, 0, err
+		}
+		values[key] = val
+		good += size
+	}
+	// Each record was synced before the next: only the last can be torn, and that one was never
+	// acknowledged to raft.
+	for at := good + 1; at < len(b); at++ {
+		if msg, _, ok := readFrame(b[at:]); ok {
+			if _, _, err := decodeStable(msg, &open); err == nil {
+				return nil, 0, fmt.Errorf("%w: a record is damaged and a later one is not: raft's vote may be lost. "+
+					"Restore a backup in another folder, or join the cluster anew", ErrCorrupt)
+			}
+		}
+	}
+	return values, good, nil
 }
 
 func stableRecord(b []byte, seal *sealer, key, val string) []byte {

@@ -206,6 +206,9 @@ func (s *stateFile) fill(m *machine) error {
 			if string(r.diskKey()) != string(k) {
 				return fmt.Errorf("%w: record %x says %d.%d", ErrCorrupt, k, r.mod, r.sub)
 			}
+			if r.mod > v.rev {
+				return fmt.Errorf("%w: record %x in a file of revision %d", ErrCorrupt, k, v.rev)
+			}
 			addVersion(byKey, v, r)
 			return nil
 		})
