@@ -190,7 +190,7 @@ func TestCheckNamesWhatIsWrongOnDisk(t *testing.T) {
 		}), "value of"},
 		{"a lease is gone", inBucket(bucketLease, func(b *bolt.Bucket) error { return b.Delete(u64(1)) }), "lease 1, which is not there"},
 		{"a lease under another number", inBucket(bucketLease, func(b *bolt.Bucket) error { return b.Put(u64(2), b.Get(u64(1))) }), "lease"},
-		{"the meta record is gone", inBucket(bucketMeta, func(b *bolt.Bucket) error { return b.Delete(keyMeta) }), "ends at entry 0"},
+		{"the meta record is gone", inBucket(bucketMeta, func(b *bolt.Bucket) error { return b.Delete(keyMeta) }), "in a file of revision 0"},
 		{"a bucket is gone", func(t *testing.T, dir string) {
 			tamper(t, dir, func(tx *bolt.Tx) error { return tx.DeleteBucket(bucketVal) })
 		}, "no bucket val"},
