@@ -16,17 +16,25 @@ import (
 func (s *Store) Check(ctx context.Context) error {
 	onDisk := s.files.state != nil && s.fail.get() == nil
 	if onDisk {
-		if err := s.files.state.flush(s.m); err != nil {
-			s.fail.set(err)
-			return err
-		}
+		s.files.state.flushing.Lock()
+		defer s.files.state.flushing.Unlock()
 	}
 	s.m.step.Lock()
 	defer s.m.step.Unlock()
+	if onDisk {
+		t, err := s.m.takeStill()
+		if err == nil {
+			err = s.files.state.flushTaken(t)
+		}
+		if err != nil {
+			s.fail.set(err)
+			return advised(err)
+		}
+	}
 	var found findings
 	v := s.m.view.Load()
 	known := s.m.checkIndex(ctx, v, found.bad)
-	if onDisk && s.m.pendingBytes() == 0 {
+	if onDisk {
 		s.files.check(ctx, s.m, v, known, found.bad)
 	}
 	return errors.Join(append(found.errs, context.Cause(ctx))...)
@@ -175,13 +183,13 @@ func checkHeap(n *node, bad func(string, ...any)) {
 }
 
 // check compares the files with each other and with what memory knows; the two agree right after a
-// flush.
+// flush. It is called with flushing and step held.
 func (f *files) check(ctx context.Context, m *machine, v *view, known map[place]*version, bad func(string, ...any)) {
 	f.state.check(ctx, m, v, known, bad)
 	f.segs.check(bad)
 	f.stable.(*stableStore).check(bad)
 	f.snaps.check(bad)
-	e, err := f.ends()
+	e, err := f.ends(f.state.durable)
 	if err == nil {
 		err = e.check()
 	}
@@ -191,8 +199,6 @@ func (f *files) check(ctx context.Context, m *machine, v *view, known map[place]
 }
 
 func (s *stateFile) check(ctx context.Context, m *machine, v *view, known map[place]*version, bad func(string, ...any)) {
-	s.flushing.Lock()
-	defer s.flushing.Unlock()
 	if damage := checkPages(s.db.Path(), true); len(damage) > 0 {
 		for _, err := range damage {
 			bad("state file: %v", err)

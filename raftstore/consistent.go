@@ -15,8 +15,8 @@ type ends struct {
 	note        *snapshotNote
 }
 
-func (f *files) ends() (ends, error) {
-	e := ends{durable: f.state.durableIndex(), note: f.snaps.note()}
+func (f *files) ends(durable uint64) (ends, error) {
+	e := ends{durable: durable, note: f.snaps.note()}
 	e.first, _ = f.segs.FirstIndex()
 	e.last, _ = f.segs.LastIndex()
 	var err error
@@ -32,7 +32,7 @@ func (f *files) ends() (ends, error) {
 // consistent says whether the files of a folder belong together: each may end where it likes, but
 // what one has cut or skipped, another must have.
 func (f *files) consistent() error {
-	e, err := f.ends()
+	e, err := f.ends(f.state.durableIndex())
 	if err != nil {
 		return err
 	}

@@ -117,9 +117,32 @@ func (s *logStore) openSegment(name string, newest bool) error {
 			return err
 		}
 	}
+	if newest && !s.readOnly {
+		if err := writeTailAgain(f, b[:good], offsets); err != nil {
+			_ = f.Close()
+			return err
+		}
+	}
 	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good), key: key})
 	s.bytes += int64(good)
 	return nil
+}
+
+// writeTailAgain writes and syncs the last batch of a segment once more. After a sync that failed,
+// the kernel may hold the bytes as if they were on the disk, and they are not: this process would take
+// for durable what the next loss of power takes away. Everything before was synced with success.
+func writeTailAgain(f *os.File, b []byte, offsets []uint32) error {
+	if len(offsets) == 0 {
+		return f.Sync()
+	}
+	r, _, ok := parseRecord(b[offsets[len(offsets)-1]:])
+	if !ok {
+		return fmt.Errorf("%w: the last entry", ErrCorrupt)
+	}
+	if _, err := f.WriteAt(b[r.synced:], int64(r.synced)); err != nil {
+		return err
+	}
+	return syncData(f)
 }
 
 func truncateSynced(f *os.File, size int64) error {
@@ -261,6 +284,11 @@ func (s *logStore) storeLocked(logs []*raft.Log) error {
 	}
 	if _, err := g.f.WriteAt(s.buf, int64(synced)); err != nil {
 		return err
+	}
+	if s.hook != nil {
+		if err := s.hook("log sync"); err != nil {
+			return err
+		}
 	}
 	if err := syncData(g.f); err != nil {
 		return err

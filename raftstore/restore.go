@@ -51,7 +51,7 @@ func RestoreWith(cfg Config, r io.Reader, opts RestoreOptions) error {
 	}
 	f, err := openFolder(&cfg, func(s *stateFile) error { return s.restore(r, opts.Key) })
 	if err != nil {
-		return fmt.Errorf("restore: %w", err)
+		return fmt.Errorf("restore: %w", advised(err))
 	}
 	return f.close()
 }

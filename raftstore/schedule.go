@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -212,7 +213,7 @@ func (b *Backups) Make(ctx context.Context) error {
 		if b.status.Failing.IsZero() {
 			b.status.Failing = b.s.cfg.Clock.Now()
 		}
-		err = fmt.Errorf("backup to %s: %w", b.c.Dir, err)
+		err = fmt.Errorf("backup to %s: %w", b.c.Dir, backupAdvised(err))
 		b.status.Err = err
 		if file.Path != "" { // what failed is the deletion of others
 			b.status.Newest, b.status.Size = file, size
@@ -221,6 +222,13 @@ func (b *Backups) Make(ctx context.Context) error {
 	}
 	b.status = BackupStatus{Newest: file, Size: size}
 	return nil
+}
+
+func backupAdvised(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w (the disk of the backups is full: make room, or lower Keep; the last good one is untouched)", err)
+	}
+	return err
 }
 
 func (b *Backups) make(ctx context.Context) (file BackupFile, size int64, err error) {

@@ -49,6 +49,11 @@ func openStable(path string, ring *keyring, hook func(string) error) (*stableSto
 	if good < len(b) {
 		err = truncateSynced(s.f, s.size)
 	}
+	if good > 0 && err == nil { // as writeTailAgain does, and the file is small
+		if _, err = s.f.WriteAt(b[:good], 0); err == nil {
+			err = syncData(s.f)
+		}
+	}
 	if fresh && err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
@@ -146,6 +151,11 @@ func (s *stableStore) setLocked(key, val string) error {
 	b := stableRecord(nil, s.ring.sealer(), key, val)
 	if _, err := s.f.WriteAt(b, s.size); err != nil {
 		return err
+	}
+	if s.hook != nil {
+		if err := s.hook("stable sync"); err != nil {
+			return err
+		}
 	}
 	if err := syncData(s.f); err != nil {
 		return err

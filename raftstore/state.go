@@ -28,7 +28,7 @@ type stateFile struct {
 	db     *bolt.DB
 	file   *os.File // beneath db
 	broken error    // see update
-	// flushing makes flushes run one after the other.
+	// flushing makes flushes run one after the other. Taken before the machine's step.
 	flushing sync.Mutex
 	durable  uint64 // guarded by flushing
 	hook     func(op string) error
@@ -71,7 +71,8 @@ func openState(path string, ring *keyring, hook func(string) error) (*stateFile,
 		}
 		return errGone
 	})
-	if errors.Is(err, errGone) {
+	switch {
+	case errors.Is(err, errGone):
 		err = s.update(func(tx *bolt.Tx) error {
 			for _, name := range [][]byte{bucketMeta, bucketRev, bucketVal, bucketLease} {
 				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
@@ -80,6 +81,10 @@ func openState(path string, ring *keyring, hook func(string) error) (*stateFile,
 			}
 			return nil
 		})
+	case err == nil:
+		// A transaction that changes nothing: the meta page may be one that a failed sync did not
+		// bring to the disk; see writeTailAgain.
+		err = s.update(func(*bolt.Tx) error { return nil })
 	}
 	if err != nil {
 		_ = s.close()
@@ -282,6 +287,11 @@ type taken struct {
 func (m *machine) take() (taken, error) {
 	m.step.Lock()
 	defer m.step.Unlock()
+	return m.takeStill()
+}
+
+// takeStill is called with step held.
+func (m *machine) takeStill() (taken, error) {
 	if m.broken != nil {
 		return taken{}, m.broken // an entry stopped half-way: what is in memory is no state to keep
 	}
@@ -306,6 +316,11 @@ func (s *stateFile) flush(m *machine) error {
 	if err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
+	return s.flushTaken(t)
+}
+
+// flushTaken is called with flushing held.
+func (s *stateFile) flushTaken(t taken) error {
 	if !t.any {
 		return nil
 	}

@@ -70,7 +70,7 @@ func Open(cfg Config) (*Store, error) {
 		return s, bootstrap(&cfg, s.files)
 	}
 	if s.files, err = openFolder(&cfg, nil); err != nil {
-		return nil, err
+		return nil, advised(err)
 	}
 	s.m = newMachine(s.files.state)
 	if err := s.files.state.fill(s.m); err != nil {
@@ -131,11 +131,11 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	}
 	s.refuseProposals()
 	if err := s.fail.get(); err != nil {
-		return fmt.Errorf("%w: %w", ErrDegraded, err)
+		return fmt.Errorf("%w: %w", ErrDegraded, advised(err))
 	}
 	if s.files.state != nil {
 		if err := s.files.state.flush(s.m); err != nil {
-			return fmt.Errorf("%w: %w", ErrDegraded, err)
+			return fmt.Errorf("%w: %w", ErrDegraded, advised(err))
 		}
 	}
 	return nil
@@ -193,7 +193,7 @@ func (s *Store) Degraded() <-chan struct{} { return s.fail.done }
 // Err is nil, or an ErrDegraded with its cause.
 func (s *Store) Err() error {
 	if err := s.fail.get(); err != nil {
-		return fmt.Errorf("%w: %w", ErrDegraded, err)
+		return fmt.Errorf("%w: %w", ErrDegraded, advised(err))
 	}
 	return nil
 }
