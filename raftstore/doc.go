@@ -24,6 +24,12 @@
 // A write is acknowledged after it is synced to the raft log. When the disk fails or is full, the
 // node becomes degraded: writes return ErrDegraded, Local reads go on, and nothing panics.
 //
+// # Encryption at rest
+//
+// With Config.KeyProvider everything in the folder, and every backup, is sealed with AES-256-GCM;
+// FileKey is a provider with a key in a file. See RotateKey, RewrapKey, and DESIGN.md for what
+// remains visible.
+//
 // # Caveats
 //
 // Keys are non-empty strings, ordered bytewise. What the store returns is shared: never write to
