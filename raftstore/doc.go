@@ -22,7 +22,9 @@
 // # Durability
 //
 // A write is acknowledged after it is synced to the raft log. When the disk fails or is full, the
-// node becomes degraded: writes return ErrDegraded, Local reads go on, and nothing panics.
+// node becomes degraded: writes return ErrDegraded with what to do, Local reads go on, and nothing
+// panics. It stays degraded when the cause is gone: end Run, Close, Open and Run again. Check and
+// CheckFolder say whether a folder is sound.
 //
 // # Encryption at rest
 //

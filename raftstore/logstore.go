@@ -1,11 +1,13 @@
 package raftstore
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -53,11 +55,17 @@ func readLog(dir string, ring *keyring) (*logStore, error) {
 
 func scanLog(s *logStore) (*logStore, error) {
 	dir := s.dir
-	names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
-	if err != nil {
+	// Not filepath.Glob, which takes a folder that it cannot read for an empty one.
+	entries, err := os.ReadDir(dir)
+	if err != nil && !(s.readOnly && errors.Is(err, os.ErrNotExist)) {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	slices.Sort(names)
+	var names []string
+	for _, e := range entries { // in the order of their names
+		if strings.HasSuffix(e.Name(), ".seg") {
+			names = append(names, filepath.Join(dir, e.Name()))
+		}
+	}
 	for i, name := range names {
 		if err := s.openSegment(name, i == len(names)-1); err != nil {
 			_ = s.Close()

@@ -27,6 +27,7 @@ import (
 // Versions and values are apart so that opening reads the small half only.
 type stateFile struct {
 	stateDB
+	lost error // see flushTaken; guarded by flushing
 	// flushing makes flushes run one after the other. Taken before the machine's step.
 	flushing sync.Mutex
 	// durable and brought are what StateMeta says, guarded by flushing.
@@ -351,24 +352,33 @@ func (s *stateFile) flush(m *machine) error {
 
 // flushTaken is called with flushing held.
 func (s *stateFile) flushTaken(t taken) error {
+	if s.lost != nil {
+		return s.lost
+	}
 	if !t.any {
 		return nil
 	}
-	if s.hook != nil {
-		if err := s.hook("flush"); err != nil {
-			return fmt.Errorf("flush: %w", err)
-		}
-	}
 	t.brought = s.brought
-	if err := s.update(func(tx *bolt.Tx) error { return writeTaken(tx, &t, s.ring.sealer()) }); err != nil {
-		// What was taken is lost to the file for this run; the node must stop flushing, and does.
-		return fmt.Errorf("flush: %w", err)
+	if err := s.writeTaken(&t); err != nil {
+		// What was taken is lost to the file for this run. A later flush must not succeed: it would
+		// say that the file has everything up to its entry.
+		s.lost = fmt.Errorf("flush: %w", err)
+		return s.lost
 	}
 	s.durable = t.applied
 	for _, v := range t.puts {
 		v.value.Store(nil) // from now on it is read from the file
 	}
 	return nil
+}
+
+func (s *stateFile) writeTaken(t *taken) error {
+	if s.hook != nil {
+		if err := s.hook("flush"); err != nil {
+			return err
+		}
+	}
+	return s.update(func(tx *bolt.Tx) error { return writeTaken(tx, t, s.ring.sealer()) })
 }
 
 func writeTaken(tx *bolt.Tx, t *taken, seal *sealer) error {
