@@ -1,6 +1,8 @@
 package orchestrator
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -18,6 +20,9 @@ import (
 // A backup is a magic line, the length (4 bytes, big endian) and the SHA-256 of an identity in JSON, the
 // identity, and then the store's own backup, which has its own checksum.
 const backupMagic = "pintle control plane backup 1\n"
+
+// storeBackup begins what the store writes, and so what Config.Backups makes.
+const storeBackup = "pintle raftstore backup "
 
 // maxIdentity is far more than an identity takes: a length beyond it is damage.
 const maxIdentity = 1 << 20
@@ -60,9 +65,11 @@ func (o *Orchestrator) Backup(ctx context.Context, w io.Writer) error {
 }
 
 // Restore fills Config.DataDir, which must hold no cluster, from what Backup wrote; New and Run then start
-// it. Kubeconfigs, tokens and nodes' certificates of the old cluster are good for the new one. Revisions
-// go on far above the backup's, so that informers list anew instead of going back in time. A folder
-// whose Restore didn't return nil holds no cluster: restore again.
+// it, as a cluster of one member, Config.Member. Kubeconfigs, tokens and nodes' certificates of the old
+// cluster are good for the new one. Revisions go on far above the backup's, so that informers list anew
+// instead of going back in time. A backup of Config.Backups holds the stored state alone: DataDir must then
+// hold the cluster's folder pki. A sealed backup needs Config.KeyProvider. A folder whose Restore didn't
+// return nil holds no cluster: restore again.
 func Restore(cfg Config, r io.Reader) error {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -75,13 +82,42 @@ func Restore(cfg Config, r io.Reader) error {
 	if _, err := os.Stat(store); err == nil {
 		return fmt.Errorf("orchestrator: restore: %s holds a cluster: give an empty folder", cfg.DataDir)
 	}
-	identity, err := readBackupIdentity(r, cfg)
-	if err != nil {
+	in := bufio.NewReader(r)
+	if err := restoreIdentity(cfg, in); err != nil {
 		return fmt.Errorf("orchestrator: restore: %w", err)
 	}
+	old, _, err := readMembership(cfg.DataDir)
+	if err != nil {
+		return err
+	}
+	m := membership{Member: cmp.Or(cfg.Member, old.Member, soleMember), Cluster: cfg.Name, ServiceCIDR: cfg.ServiceCIDR}
+	if err := writeMembership(cfg.DataDir, m); err != nil {
+		return err
+	}
+	// The store comes last, and comes whole or not at all.
+	if err := raftstore.Restore(raftstore.Config{Dir: store, NodeID: m.Member, KeyProvider: cfg.KeyProvider,
+		Logger: cfg.Logger.With("part", "store"), Clock: cfg.Clock}, in); err != nil {
+		return fmt.Errorf("orchestrator: %w", errors.Join(err, os.RemoveAll(store)))
+	}
+	return nil
+}
+
+// restoreIdentity reads the identity and keeps it in the folder. What Config.Backups makes holds the store
+// alone: it belongs to the identity that the folder has.
+func restoreIdentity(cfg Config, r *bufio.Reader) error {
 	dir := filepath.Join(cfg.DataDir, "pki")
+	if start, _ := r.Peek(len(storeBackup)); string(start) == storeBackup {
+		if _, err := os.Stat(filepath.Join(dir, "ca.key")); err != nil {
+			return fmt.Errorf("this is a backup of the store alone, and %s does not hold the cluster's keys: bring the folder pki back there first: %w", cfg.DataDir, err)
+		}
+		return nil
+	}
+	identity, err := readBackupIdentity(r, cfg)
+	if err != nil {
+		return err
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("orchestrator: restore: %w", err)
+		return err
 	}
 	for _, file := range []struct {
 		name string
@@ -91,12 +127,8 @@ func Restore(cfg Config, r io.Reader) error {
 		{"ca.key", identity.CAKey, 0o600}, {"ca.crt", identity.CACert, 0o644}, {"service-account.key", identity.ServiceAccountKey, 0o600},
 	} {
 		if err := pki.WriteFile(filepath.Join(dir, file.name), file.data, file.mode); err != nil {
-			return fmt.Errorf("orchestrator: restore: %w", err)
+			return err
 		}
-	}
-	// The store comes last, and comes whole or not at all.
-	if err := raftstore.Restore(raftstore.Config{Dir: store, Logger: cfg.Logger.With("part", "store"), Clock: cfg.Clock}, r); err != nil {
-		return fmt.Errorf("orchestrator: %w", errors.Join(err, os.RemoveAll(store)))
 	}
 	return nil
 }

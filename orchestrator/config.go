@@ -13,6 +13,7 @@ import (
 
 	"github.com/pintle/pintle/orchestrator/registry"
 	"github.com/pintle/pintle/orchestrator/scheduler"
+	"github.com/pintle/pintle/raftstore"
 )
 
 // Config is what an Orchestrator needs. The zero value is a cluster in memory that is reached by
@@ -46,6 +47,13 @@ type Config struct {
 
 	// DialNode connects to the agent of a node, for logs, exec, attach and port-forward. Nil: those are refused.
 	DialNode func(ctx context.Context, node string) (net.Conn, error)
+
+	// KeyProvider has the stored state sealed (AES-256-GCM, backups too) under a data key that it
+	// wraps; raftstore.FileKey is one with a key in a file. nil: a state that is not sealed.
+	KeyProvider raftstore.KeyProvider
+	// Backups has the stored state backed up into a folder from time to time, by each member that has
+	// it set. It is what Restore takes beside the folder pki. The zero value: never.
+	Backups raftstore.BackupSchedule
 
 	Admission registry.Admitter // nil: none
 	Policy    scheduler.Policy  // nil: none

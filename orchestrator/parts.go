@@ -51,7 +51,8 @@ func (p *parts) openPort(listener net.Listener) {
 }
 
 func (p *parts) openStore() (err error) {
-	cfg := raftstore.Config{NodeID: p.membership.Member, Logger: p.cfg.Logger.With("part", "store"), Clock: p.cfg.Clock, Join: p.cfg.Join != nil}
+	cfg := raftstore.Config{NodeID: p.membership.Member, Logger: p.cfg.Logger.With("part", "store"), Clock: p.cfg.Clock, Join: p.cfg.Join != nil,
+		KeyProvider: p.cfg.KeyProvider, Backups: p.cfg.Backups}
 	if p.cfg.DataDir != "" {
 		cfg.Dir = filepath.Join(p.cfg.DataDir, "store")
 	}

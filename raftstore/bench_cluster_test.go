@@ -16,14 +16,18 @@ import (
 func BenchmarkClusterPut(b *testing.B) {
 	value := bytes.Repeat([]byte("v"), 256)
 	for _, members := range []int{1, 3} {
-		for _, through := range []string{"all", "leader"} {
-			if members == 1 && through == "leader" {
+		for _, through := range []string{"all", "leader", "follower"} {
+			if members == 1 && through != "all" {
 				continue
 			}
 			c := raftstoretest.NewCluster(b, raftstoretest.ClusterConfig{Members: members})
 			stores := c.Stores()
 			if through == "leader" {
 				_, s := c.Leader()
+				stores = []*raftstore.Store{s}
+			}
+			if through == "follower" {
+				_, s := c.Follower()
 				stores = []*raftstore.Store{s}
 			}
 			for _, clients := range []int{1, 32, 256} {

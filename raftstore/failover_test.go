@@ -258,3 +258,42 @@ func TestFiveMembersBearTheLossOfTwo(t *testing.T) {
 	c.AwaitHealthy(5)
 	l.stop(c)
 }
+
+// The old leader still believes that it leads, for its lease has not run out.
+func TestALeaderThatWasSucceededUnawareAnswersNoRead(t *testing.T) {
+	c := raftstoretest.NewCluster(t, raftstoretest.ClusterConfig{})
+	ctx := within(t, 60*time.Second)
+	for i := range 3 {
+		c.AwaitHealthy(3)
+		id, old := c.Leader()
+		var others []string
+		for _, other := range c.IDs() {
+			if other != id {
+				others = append(others, other)
+			}
+		}
+		if _, err := old.Put(ctx, "a", []byte(fmt.Sprint("old", i))); err != nil {
+			t.Fatal(err)
+		}
+		c.Net.Isolate(raftstoretest.Address(id))
+		next := others[i%2]
+		if err := c.Store(others[1-i%2]).Elect(next, raftstoretest.Address(next)); err != nil {
+			t.Fatal(err)
+		}
+		_, now := c.LeaderOtherThan(id)
+		if _, err := now.Put(ctx, "a", []byte(fmt.Sprint("new", i))); err != nil {
+			t.Fatal(err)
+		}
+		unaware := old.Term() != 0
+		once, done := context.WithTimeout(ctx, 300*time.Millisecond)
+		if kv, _, err := old.Get(once, "a"); err == nil {
+			t.Fatalf("read %s", kv.Value)
+		}
+		done()
+		t.Log("it believed that it leads:", unaware)
+		c.Net.Heal()
+		if kv, _, err := old.Get(ctx, "a"); err != nil || string(kv.Value) != fmt.Sprint("new", i) {
+			t.Fatal(kv, err)
+		}
+	}
+}

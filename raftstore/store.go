@@ -15,10 +15,11 @@ import (
 
 // Store is one member of the store. Open it, Run it; see the package's documentation.
 type Store struct {
-	cfg   Config
-	files *files
-	m     *machine
-	fail  *failure
+	cfg     Config
+	files   *files
+	m       *machine
+	fail    *failure
+	backups *Backups // nil: none are scheduled
 
 	raft      *raft.Raft    // set before started is closed
 	started   chan struct{} // raft runs
@@ -27,8 +28,10 @@ type Store struct {
 	proposals chan *proposal
 	dirty     chan struct{} // something was applied
 	room      chan struct{} // a flush has ended
-	kick      chan struct{} // the keeper has something new to look at
-	running   atomic.Bool
+	// flushEnded is closed when nothing is flushed any more.
+	flushEnded chan struct{}
+	kick       chan struct{} // the keeper has something new to look at
+	running    atomic.Bool
 	// committing counts the commits that may be waiting for raft's answer.
 	committing atomic.Int64
 	closing    sync.Once
@@ -64,20 +67,25 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, fail: &failure{done: make(chan struct{})}, started: make(chan struct{}),
 		ready: make(chan struct{}), stopped: make(chan struct{}), proposals: make(chan *proposal, 256),
-		dirty: make(chan struct{}, 1), room: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+		dirty: make(chan struct{}, 1), room: make(chan struct{}, 1), flushEnded: make(chan struct{}), kick: make(chan struct{}, 1),
 		leaderChanged: make(chan struct{}), deadlines: map[int64]time.Time{}}
 	if cfg.Network != nil {
 		s.c = newCluster(&cfg)
 	}
+	if cfg.Backups.Dir != "" {
+		if s.backups, err = NewBackups(s, cfg.Backups); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Dir == "" {
-		s.files = openMemory()
+		s.files = openMemory(&cfg)
 		s.m = newMachine(nil)
 		s.m.speaks = cfg.speaks
 		s.files.snaps.send = s.sendState
 		return s, s.files.begin(&cfg, false)
 	}
 	if s.files, err = openFolder(&cfg, nil); err != nil {
-		return nil, err
+		return nil, advised(err)
 	}
 	s.m = newMachine(s.files.state)
 	s.m.speaks = cfg.speaks
@@ -88,7 +96,7 @@ func Open(cfg Config) (*Store, error) {
 	if v := s.m.formatVersion(); v > cfg.speaks {
 		_ = s.files.close()
 		return nil, fmt.Errorf("%w: the folder is in version %d of the format, this program speaks %d: use a newer one",
-			ErrCorrupt, v, cfg.speaks)
+			ErrNewer, v, cfg.speaks)
 	}
 	s.files.snaps.send = s.sendState
 	return s, nil
@@ -102,9 +110,8 @@ func raftConfig(cfg *Config) *raft.Config {
 	c.HeartbeatTimeout = heartbeat + time.Millisecond
 	c.ElectionTimeout = heartbeat + time.Millisecond
 	c.LeaderLeaseTimeout = leaderLease
-	c.MaxAppendEntries = 32    // an entry of ours is a whole batch
-	c.ShutdownOnRemove = false // Run decides when raft ends
-	c.CommitTimeout = 10 * time.Millisecond
+	c.MaxAppendEntries = 32           // an entry of ours is a whole batch
+	c.ShutdownOnRemove = false        // Run decides when raft ends
 	c.NoSnapshotRestoreOnStart = true // the state file is ahead of any snapshot
 	c.NoLegacyTelemetry = true
 	// BatchApplyCh stays off: what raft has queued there when it stops is never answered.
@@ -162,10 +169,10 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	var g, watch, members errgroup.Group
 	ended := make(chan struct{})
 	watch.Go(func() error { s.shutWhenFailed(ended); return nil })
-	loops := []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep}
+	loops := []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep, s.finishRotation, s.runBackups}
 	if s.c != nil {
 		members.Go(func() error { s.serveMembers(work); return nil })
-		loops = append(loops, s.followLead, s.forward, s.runReads, s.watchMembers, s.becomeReady)
+		loops = append(loops, s.followLead, s.forward, s.runReads, s.nudge, s.watchMembers, s.becomeReady)
 	}
 	for _, f := range loops {
 		g.Go(func() error { f(work); return nil })
@@ -192,14 +199,20 @@ func (s *Store) Run(ctx context.Context) (err error) {
 		s.refuseProposals(s.c.forwards)
 	}
 	if err := s.fail.get(); err != nil {
-		return fmt.Errorf("%w: %w", ErrDegraded, err)
+		return fmt.Errorf("%w: %w", ErrDegraded, advised(err))
 	}
 	if s.files.state != nil {
 		if err := s.files.state.flush(s.m); err != nil {
-			return fmt.Errorf("%w: %w", ErrDegraded, err)
+			return fmt.Errorf("%w: %w", ErrDegraded, advised(err))
 		}
 	}
 	return nil
+}
+
+func (s *Store) runBackups(ctx context.Context) {
+	if s.backups != nil {
+		s.backups.Run(ctx)
+	}
 }
 
 // startRaft makes raft on a goroutine that a failing store may end.
@@ -283,7 +296,7 @@ func (s *Store) Degraded() <-chan struct{} { return s.fail.done }
 // Err is nil, or an ErrDegraded with its cause.
 func (s *Store) Err() error {
 	if err := s.fail.get(); err != nil {
-		return fmt.Errorf("%w: %w", ErrDegraded, err)
+		return fmt.Errorf("%w: %w", ErrDegraded, advised(err))
 	}
 	return nil
 }
@@ -331,6 +344,7 @@ func (s *Store) waitStarted(ctx context.Context) error {
 
 // flushLoop copies what was applied to the state file, some moments later and many writes at once.
 func (s *Store) flushLoop(ctx context.Context) {
+	defer close(s.flushEnded)
 	if s.files.state == nil {
 		return
 	}
@@ -365,6 +379,18 @@ func (s *Store) flushLoop(ctx context.Context) {
 	}
 }
 
+// throttle holds up a follower whose state file is slower than its log: raft then takes fewer entries
+// from the leader. Writes on the leader itself wait in propose.
+func (s *Store) throttle() {
+	for s.files.state != nil && s.m.pendingBytes() > 2*flushStall {
+		select {
+		case <-s.flushEnded:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 const (
 	flushEvery = 100 * time.Millisecond
 	flushBytes = 4 << 20
@@ -396,6 +422,7 @@ func (f fsm) Apply(l *raft.Log) any {
 		return nil
 	}
 	signal(f.s.dirty)
+	f.s.throttle()
 	return results
 }
 

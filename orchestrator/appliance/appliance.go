@@ -91,6 +91,7 @@ func (a *Appliance) newControlPlane() error {
 			}
 			return a.node.Dial(ctx, nil)
 		},
+		KeyProvider: a.cfg.KeyProvider, Backups: a.cfg.Backups,
 		Admission: a.cfg.Admission, Policy: a.cfg.Policy, Logger: a.cfg.Logger, Metrics: a.cfg.Metrics,
 	}
 	if !a.engines.wasmOnly() {

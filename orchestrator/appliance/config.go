@@ -14,6 +14,7 @@ import (
 	"github.com/pintle/pintle/orchestrator"
 	"github.com/pintle/pintle/orchestrator/registry"
 	"github.com/pintle/pintle/orchestrator/scheduler"
+	"github.com/pintle/pintle/raftstore"
 	"github.com/pintle/pintle/runtime"
 )
 
@@ -57,6 +58,10 @@ type Config struct {
 	// they collide neither with the machine's networks nor, most likely, with another appliance's, and
 	// remembered in DataDir.
 	PodCIDR, ServiceCIDR netip.Prefix
+
+	// KeyProvider seals the stored state, and Backups backs it up: see orchestrator.Config.
+	KeyProvider raftstore.KeyProvider
+	Backups     raftstore.BackupSchedule
 
 	Devices   runtime.Devices   // nil: none
 	Admission registry.Admitter // nil: none
