@@ -54,6 +54,7 @@ func (c *Controller) serveFast(rc *fasthttp.RequestCtx) {
 		limit = c.cfg.MaxBody
 	}
 	if limit > 0 && int64(req.Header.ContentLength()) > limit {
+		linger(rc.Conn(), req.BodyStream())
 		rc.Error("Request Entity Too Large\n", fasthttp.StatusRequestEntityTooLarge)
 		rc.SetConnectionClose()
 		return
@@ -119,6 +120,7 @@ func (c *Controller) serveFast(rc *fasthttp.RequestCtx) {
 		rc.SetConnectionClose()
 	}
 	if body.stream != nil {
+		linger(body.client, body.stream)
 		rc.SetConnectionClose()
 	}
 }
