@@ -297,3 +297,68 @@ func TestALeaderThatWasSucceededUnawareAnswersNoRead(t *testing.T) {
 		}
 	}
 }
+
+func TestNothingIsLostWhateverHappens(t *testing.T) {
+	c := raftstoretest.NewCluster(t, raftstoretest.ClusterConfig{Members: 3})
+	ctx := within(t, 100*time.Second)
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	dice := rand.New(rand.NewPCG(seed, 1))
+	l := startLoad(t, c, 6, func(err error) bool { return killed(err) || errors.Is(err, context.DeadlineExceeded) })
+	all := []string{"n1", "n2", "n3"}
+	for range 12 {
+		l.await(30)
+		id := all[dice.IntN(3)]
+		me := raftstoretest.Address(id)
+		what := dice.IntN(6)
+		switch what {
+		case 0, 1:
+			c.Kill(id)
+			l.await(40)
+			for _, s := range c.Stores() {
+				_ = s.CutLog() // so that it is sent the state, and not the entries
+			}
+			c.Start(id)
+		case 2:
+			c.Stop(id)
+			l.await(20)
+			c.Start(id)
+		case 3:
+			c.Net.Isolate(me)
+			l.await(40)
+			if dice.IntN(2) == 0 {
+				for _, s := range c.Stores() {
+					_ = s.CutLog()
+				}
+			}
+			time.Sleep(time.Duration(dice.IntN(1500)) * time.Millisecond)
+		case 4:
+			other := raftstoretest.Address(all[dice.IntN(3)])
+			c.Net.Cut(me, other)
+			time.Sleep(time.Duration(dice.IntN(1500)) * time.Millisecond)
+		case 5:
+			c.Net.Delay(time.Duration(dice.IntN(50)) * time.Millisecond)
+			_ = c.Store(id).HandOver(ctx, "")
+			time.Sleep(time.Duration(dice.IntN(500)) * time.Millisecond)
+			c.Net.Delay(0)
+		}
+		c.Net.Heal()
+		c.AwaitHealthy(3)
+	}
+	l.stop(c)
+	want, err := c.Store("n1").Range(ctx, raftstore.RangeRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range c.Stores()[1:] {
+		got, err := s.Range(ctx, raftstore.RangeRequest{Revision: want.Revision})
+		if err != nil || got.Count != want.Count {
+			t.Fatal(got.Count, want.Count, err)
+		}
+		for i := range want.KVs {
+			if d := equalKV(want.KVs[i], got.KVs[i]); !d {
+				t.Fatalf("%+v and %+v", want.KVs[i], got.KVs[i])
+			}
+		}
+	}
+}

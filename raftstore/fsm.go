@@ -139,7 +139,6 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 		}
 	}
 	m.mu.Lock()
-	m.advanceLocked(index)
 	m.pending.leases = m.pending.leases || w.leases
 	if m.disk != nil {
 		m.pending.puts = append(m.pending.puts, w.puts...)
@@ -150,6 +149,7 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 	if w.rev != old.rev || w.compacted != old.compacted {
 		m.publish(&view{root: w.root, rev: w.rev, compacted: w.compacted, log: w.log})
 	}
+	m.advanceLocked(index) // after it: who waits for the index reads the view
 	m.mu.Unlock()
 	return results, nil
 }
