@@ -48,6 +48,7 @@ func openState(path string, hook func(string) error) (*stateFile, error) {
 		return nil, fmt.Errorf("open state file %s: %w", path, err)
 	}
 	s := &stateFile{hook: hook}
+	s.path = path
 	s.current.Store(db)
 	err = db.View(func(tx *bolt.Tx) error {
 		if b := tx.Bucket(bucketMeta); b != nil {

@@ -15,6 +15,7 @@ import (
 // others read: who reads at that moment ends with the old file, who comes later gets the new one.
 // The two agree wherever both have something: the key of a value is its place in history.
 type stateDB struct {
+	path    string // bbolt only knows under which name it opened the file
 	current atomic.Pointer[bolt.DB]
 	old     sync.WaitGroup // files that wait for their last reader
 }
@@ -37,7 +38,7 @@ func (s *stateDB) update(fn func(*bolt.Tx) error) error { return s.current.Load(
 // current one. After a crash one of the two is there.
 func (s *stateDB) replace(db *bolt.DB, path string) error {
 	old := s.current.Load()
-	if err := os.Rename(path, old.Path()); err != nil {
+	if err := os.Rename(path, s.path); err != nil {
 		return fmt.Errorf("replace the state file: %w", err)
 	}
 	if err := syncDir(filepath.Dir(path)); err != nil {
