@@ -103,14 +103,12 @@ func (c *command) encode() []byte {
 		b = putVarint(b, 4, uint64(c.revoke))
 	case c.open:
 		b = putVarint(b, 5, 1)
-	case c.version != 0:
-		b = putVarint(b, 7, uint64(c.version))
 	}
-	b = putVarint(b, 8, c.term)
 	if c.request.client != 0 {
 		b = putMessage(b, 6, c.request.encode())
 	}
-	return b
+	b = putVarint(b, 7, uint64(c.version))
+	return putVarint(b, 8, c.term)
 }
 
 func decodeEntry(b []byte) ([]command, error) {
