@@ -57,7 +57,10 @@ func appendRecord(b []byte, l *raft.Log, synced uint32, seal *sealer) []byte {
 		b = protowire.AppendVarint(protowire.AppendTag(b, 6, protowire.BytesType), uint64(n))
 		b = putBytes(putBytes(b, 1, l.Extensions), 2, l.Data)
 	} else {
-		payload := putBytes(putBytes(make([]byte, 0, len(l.Extensions)+len(l.Data)+16), 1, l.Extensions), 2, l.Data)
+		payload := putBytes(putBytes(seal.scratch[:0], 1, l.Extensions), 2, l.Data)
+		if cap(payload) <= 2<<20 { // a larger one should not stay in memory
+			seal.scratch = payload
+		}
 		nonce := seal.next()
 		b = protowire.AppendVarint(protowire.AppendTag(b, 6, protowire.BytesType), uint64(len(payload)+sealTag))
 		b = seal.aead.Seal(b, nonce[12:], payload, place)
