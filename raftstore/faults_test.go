@@ -312,14 +312,9 @@ func TestASyncThatFailsIsNotBelieved(t *testing.T) {
 	}
 }
 
-// jumpy is a clock that is set while the store runs.
-type jumpy struct{ now atomic.Int64 }
-
-func (c *jumpy) Now() time.Time { return time.Unix(0, c.now.Load()) }
-
 func TestAClockThatJumpsByYearsHarmsNobody(t *testing.T) {
-	clock := &jumpy{}
-	set := func(year int) { clock.now.Store(time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()) }
+	clock := &setClock{}
+	set := func(year int) { clock.set(time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)) }
 	set(2026)
 	cfg := Config{Dir: t.TempDir(), Clock: clock, Backups: BackupSchedule{Dir: t.TempDir()}}
 	s, _ := startStore(t, cfg)
