@@ -11,7 +11,7 @@ import (
 )
 
 func BenchmarkPut(b *testing.B) {
-	value := bytes.Repeat([]byte("v"), 1024)
+	value := bytes.Repeat([]byte("v"), 256)
 	for _, clients := range []int{1, 32, 256} {
 		b.Run(fmt.Sprintf("clients=%d", clients), func(b *testing.B) {
 			s, stop := run(b, raftstore.Config{Dir: b.TempDir()})

@@ -18,6 +18,8 @@ type cluster struct {
 	client clientSession
 	reads  readRounds
 	health healthTable
+	nudges nudges
+	trans  *raft.NetworkTransport // set before started is closed
 	// forwards are the writes that wait to be sent to the leader.
 	forwards chan *proposal
 
@@ -35,6 +37,7 @@ func newCluster(cfg *Config) *cluster {
 	c := &cluster{hub: h, peers: newPeers(h), forwards: make(chan *proposal, 256), changed: make(chan struct{})}
 	c.client.init()
 	c.reads.kick = make(chan struct{}, 1)
+	c.nudges.kick, c.nudges.busy = make(chan struct{}, 1), map[raft.ServerID]bool{}
 	return c
 }
 
@@ -203,8 +206,9 @@ func (s *Store) transport() raft.Transport {
 		_, t := raft.NewInmemTransport(s.cfg.raftAddress())
 		return t
 	}
-	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	s.c.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: raftStream{h: s.c.hub, once: new(sync.Once), done: make(chan struct{})}, MaxPool: 4, MaxRPCsInFlight: 4, Timeout: raftCallWait,
 		Logger: &raftLog{l: s.cfg.Logger},
 	})
+	return s.c.trans
 }

@@ -57,6 +57,9 @@ type Config struct {
 }
 
 func (c Config) withDefaults() (Config, error) {
+	if c.Network != nil && c.NodeID == "" {
+		return c, fmt.Errorf("%w: Network needs a NodeID, which no other member has", ErrInvalid)
+	}
 	if c.NodeID == "" {
 		c.NodeID = "single"
 	}

@@ -10,6 +10,15 @@
 // a leader wait for one until their context ends. A read never waits for a write, a watcher never
 // holds up a write, and concurrent writes share one fsync. A Watcher belongs to one goroutine.
 //
+// # Members
+//
+// With Config.Network a store has several members. The first starts it; the others are opened with
+// Join, wait for AddMember, and get their vote once they have caught up. Every member takes every
+// call: writes are forwarded to the leader and done exactly once, whatever happens to it meanwhile;
+// reads are linearizable everywhere, or Local; watches are served from the member's own state. Only
+// a Txn with a Term stays where it was made. A majority must be up and connected for everything but
+// Local reads and watches. Cancelling Run's context hands the leadership over first; Close does not.
+//
 // # Durability
 //
 // A write is acknowledged after it is synced to the raft log. When the disk fails or is full, the
@@ -18,5 +27,5 @@
 // # Caveats
 //
 // Keys are non-empty strings, ordered bytewise. What the store returns is shared: never write to
-// a KV's Value. This version runs a single voter.
+// a KV's Value. The members trust each other: Network authenticates them.
 package raftstore

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/pintle/pintle/raftstore"
+	"github.com/pintle/pintle/raftstore/raftstoretest"
 )
 
 // start opens a store in memory; with a Dir it would be durable.
@@ -118,4 +119,34 @@ func ExampleStore_Backup() {
 	defer os.RemoveAll(dir)
 	fmt.Println(raftstore.Restore(raftstore.Config{Dir: dir}, &backup))
 	// Output: <nil>
+}
+
+// Three members in one program. Between machines, Network carries the connections, over mutual TLS.
+func Example_members() {
+	ctx := context.Background()
+	network := raftstoretest.NewNet()
+	var stores []*raftstore.Store
+	for i, id := range []string{"a", "b", "c"} {
+		s, err := raftstore.Open(raftstore.Config{NodeID: id, Network: network.Host(id), Address: id, Join: i > 0})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		go func() { _ = s.Run(ctx) }()
+		defer func() { _ = s.Close() }()
+		stores = append(stores, s)
+	}
+	for _, id := range []string{"b", "c"} { // any member takes the call
+		if err := stores[0].AddMember(ctx, id, id); err != nil {
+			fmt.Println(err)
+			return
+		}
+	}
+	if _, err := stores[1].Put(ctx, "greeting", []byte("hello")); err != nil {
+		fmt.Println(err)
+		return
+	}
+	kv, _, err := stores[2].Get(ctx, "greeting")
+	fmt.Println(string(kv.Value), err)
+	// Output: hello <nil>
 }

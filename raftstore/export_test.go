@@ -1,5 +1,7 @@
 package raftstore
 
+import "github.com/hashicorp/raft"
+
 // For tests outside the package.
 
 // SetSpeaks makes a member speak up to a version of the log's format.
@@ -26,3 +28,10 @@ func (s *Store) FormatVersion() int { return s.m.formatVersion() }
 
 // RaftTerm is raft's term, whoever leads.
 func (s *Store) RaftTerm() uint64 { return s.raft.CurrentTerm() }
+
+// Elect makes another member stand for election at once, as a leader does that hands over.
+func (s *Store) Elect(id, address string) error {
+	req := &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax,
+		ID: []byte(s.cfg.NodeID), Addr: []byte(s.cfg.Address)}}
+	return s.c.trans.TimeoutNow(raft.ServerID(id), raft.ServerAddress(address), req, &raft.TimeoutNowResponse{})
+}

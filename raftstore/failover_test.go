@@ -23,12 +23,18 @@ type load struct {
 	mu     sync.Mutex
 	acked  map[string]int64 // key → revision
 	maybe  map[string]bool
+	// patience is how long a client waits for its write.
+	patience time.Duration
 }
 
 // startLoad: a write that fails although its member goes on is an error of the test.
 func startLoad(t *testing.T, c *raftstoretest.Cluster, clients int, mayFail func(error) bool) *load {
+	return startLoadFor(t, c, clients, 30*time.Second, mayFail)
+}
+
+func startLoadFor(t *testing.T, c *raftstoretest.Cluster, clients int, patience time.Duration, mayFail func(error) bool) *load {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{t: t, cancel: cancel, acked: map[string]int64{}, maybe: map[string]bool{}}
+	l := &load{t: t, patience: patience, cancel: cancel, acked: map[string]int64{}, maybe: map[string]bool{}}
 	for i := range clients {
 		l.wg.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
@@ -42,7 +48,7 @@ func startLoad(t *testing.T, c *raftstoretest.Cluster, clients int, mayFail func
 					continue
 				}
 				key := fmt.Sprintf("load/%d/%d", i, n)
-				once, done := context.WithTimeout(context.Background(), 30*time.Second)
+				once, done := context.WithTimeout(context.Background(), l.patience)
 				rev, err := s.Put(once, key, []byte(id))
 				done()
 				l.n.Add(1)
@@ -129,12 +135,17 @@ func TestAWriteIsDoneOnceThoughLeadersAreCutOff(t *testing.T) {
 	for round := range 3 {
 		l.await(100)
 		id, _ := c.Leader()
-		if round == 1 { // it hears the others, and they do not hear it
-			for _, other := range c.IDs() {
-				c.Net.Cut(raftstoretest.Address(id), raftstoretest.Address(other))
+		me := raftstoretest.Address(id)
+		for _, other := range c.IDs() {
+			switch other := raftstoretest.Address(other); {
+			case other == me:
+			case round == 0:
+				c.Net.Isolate(me)
+			case round == 1: // it hears the others, and they do not hear it
+				c.Net.Cut(me, other)
+			case round == 2: // they hear it, and it does not hear them
+				c.Net.Cut(other, me)
 			}
-		} else {
-			c.Net.Isolate(raftstoretest.Address(id))
 		}
 		c.LeaderOtherThan(id)
 		time.Sleep(time.Duration(rand.IntN(500)) * time.Millisecond)
@@ -252,4 +263,135 @@ func TestFiveMembersBearTheLossOfTwo(t *testing.T) {
 	c.Start(second)
 	c.AwaitHealthy(5)
 	l.stop(c)
+}
+
+// The old leader still believes that it leads, for its lease has not run out.
+func TestALeaderThatWasSucceededUnawareAnswersNoRead(t *testing.T) {
+	c := raftstoretest.NewCluster(t, raftstoretest.ClusterConfig{})
+	ctx := within(t, 60*time.Second)
+	for i := range 3 {
+		c.AwaitHealthy(3)
+		id, old := c.Leader()
+		var others []string
+		for _, other := range c.IDs() {
+			if other != id {
+				others = append(others, other)
+			}
+		}
+		if _, err := old.Put(ctx, "a", []byte(fmt.Sprint("old", i))); err != nil {
+			t.Fatal(err)
+		}
+		c.Net.Isolate(raftstoretest.Address(id))
+		next := others[i%2]
+		if err := c.Store(others[1-i%2]).Elect(next, raftstoretest.Address(next)); err != nil {
+			t.Fatal(err)
+		}
+		_, now := c.LeaderOtherThan(id)
+		if _, err := now.Put(ctx, "a", []byte(fmt.Sprint("new", i))); err != nil {
+			t.Fatal(err)
+		}
+		unaware := old.Term() != 0
+		once, done := context.WithTimeout(ctx, 300*time.Millisecond)
+		if kv, _, err := old.Get(once, "a"); err == nil {
+			t.Fatalf("read %s", kv.Value)
+		}
+		done()
+		t.Log("it believed that it leads:", unaware)
+		c.Net.Heal()
+		if kv, _, err := old.Get(ctx, "a"); err != nil || string(kv.Value) != fmt.Sprint("new", i) {
+			t.Fatal(kv, err)
+		}
+	}
+}
+
+func TestNothingIsLostWhateverHappens(t *testing.T) {
+	c := raftstoretest.NewCluster(t, raftstoretest.ClusterConfig{Members: 3})
+	ctx := within(t, 100*time.Second)
+	seed := rand.Uint64()
+	t.Log("seed", seed)
+	dice := rand.New(rand.NewPCG(seed, 1))
+	l := startLoadFor(t, c, 6, 2*time.Second, func(err error) bool { return killed(err) || errors.Is(err, context.DeadlineExceeded) })
+	all := []string{"n1", "n2", "n3"}
+	for range 12 {
+		l.await(30)
+		began := time.Now()
+		id := all[dice.IntN(3)]
+		me := raftstoretest.Address(id)
+		what := dice.IntN(6)
+		switch what {
+		case 0, 1:
+			c.Kill(id)
+			l.await(40)
+			for _, s := range c.Stores() {
+				_ = s.CutLog() // so that it is sent the state, and not the entries
+			}
+			c.Start(id)
+		case 2:
+			c.Stop(id)
+			l.await(20)
+			c.Start(id)
+		case 3:
+			c.Net.Isolate(me)
+			l.await(40)
+			if dice.IntN(2) == 0 {
+				for _, s := range c.Stores() {
+					_ = s.CutLog()
+				}
+			}
+			time.Sleep(time.Duration(dice.IntN(1500)) * time.Millisecond)
+		case 4:
+			other := raftstoretest.Address(all[dice.IntN(3)])
+			c.Net.Cut(me, other)
+			time.Sleep(time.Duration(dice.IntN(1500)) * time.Millisecond)
+		case 5:
+			c.Net.Delay(time.Duration(dice.IntN(50)) * time.Millisecond)
+			_ = c.Store(id).HandOver(ctx, "")
+			time.Sleep(time.Duration(dice.IntN(500)) * time.Millisecond)
+			c.Net.Delay(0)
+		}
+		c.Net.Heal()
+		healed := time.Now()
+		c.AwaitHealthy(3)
+		t.Logf("%d to %s took %s, then %s to heal", what, id, healed.Sub(began), time.Since(healed))
+	}
+	l.stop(c)
+	want, err := c.Store("n1").Range(ctx, raftstore.RangeRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range c.Stores()[1:] {
+		got, err := s.Range(ctx, raftstore.RangeRequest{Revision: want.Revision})
+		if err != nil || got.Count != want.Count {
+			t.Fatal(got.Count, want.Count, err)
+		}
+		for i := range want.KVs {
+			if d := equalKV(want.KVs[i], got.KVs[i]); !d {
+				t.Fatalf("%+v and %+v", want.KVs[i], got.KVs[i])
+			}
+		}
+	}
+}
+
+func TestAReadSeesWhatWasAcknowledgedAnywhere(t *testing.T) {
+	c := raftstoretest.NewCluster(t, raftstoretest.ClusterConfig{Memory: true})
+	ctx := within(t, 60*time.Second)
+	stores := c.Stores()
+	var wg sync.WaitGroup
+	for i := range 9 {
+		wg.Go(func() {
+			key := fmt.Sprint("k", i)
+			for n := range 200 {
+				rev, err := stores[n%3].Put(ctx, key, nil)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if kv, _, err := stores[(i+n)%3].Get(ctx, key); err != nil || kv.ModRevision != rev {
+					t.Errorf("%s has revision %d, %d was acknowledged (%v)", key, kv.ModRevision, rev, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

@@ -124,7 +124,7 @@ func (s *Store) submitAnywhere(ctx context.Context, c *command) (result, error) 
 			return s.hasApplied(ctx, r)
 		}
 		if err := s.pause(ctx, r.err); err != nil {
-			return result{}, errors.Join(err, ErrUncertain)
+			return result{}, fmt.Errorf("%w: %w", err, ErrUncertain)
 		}
 	}
 }

@@ -43,6 +43,7 @@ type machine struct {
 	pending   pending
 	waits     []appliedWait
 	sessions  sessions // guarded by step
+	epoch     uint32   // of the entry, for the index; guarded by step
 	// version is the one of the log's format that every member speaks; see version.go. Changed under
 	// step.
 	version atomic.Int64
@@ -93,7 +94,7 @@ type result struct {
 }
 
 func newMachine(disk valueStore) *machine {
-	m := &machine{disk: disk, leases: map[int64]*lease{}, sessions: sessions{byClient: map[uint64]*session{}}}
+	m := &machine{disk: disk, leases: map[int64]*lease{}, sessions: sessions{byClient: map[uint64]*session{}}, epoch: 1}
 	m.version.Store(1)
 	m.view.Store(&view{replaced: make(chan struct{})})
 	return m
@@ -128,6 +129,7 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 	if err != nil {
 		return nil, fmt.Errorf("log entry %d: %w", index, err)
 	}
+	m.epoch = nextEpoch(m.epoch)
 	old := m.view.Load()
 	w := &work{m: m, index: index, root: old.root, rev: old.rev, compacted: old.compacted, log: old.log}
 	results := make([]result, len(cs))
@@ -147,7 +149,7 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 	if w.rev != old.rev || w.compacted != old.compacted {
 		m.publish(&view{root: w.root, rev: w.rev, compacted: w.compacted, log: w.log})
 	}
-	m.advanceLocked(index) // after the view: who is woken reads it at once
+	m.advanceLocked(index) // after it: who waits for the index reads the view
 	m.mu.Unlock()
 	return results, nil
 }
@@ -219,6 +221,8 @@ func (w *work) execute(c *command, term uint64, r *result) error {
 
 func (w *work) perform(c *command, term uint64, r *result) error {
 	switch {
+	case c.term != 0 && c.term < term:
+		r.err = ErrFenced
 	case c.txn != nil:
 		return w.txn(c.txn, term, r)
 	case c.compact != 0:
@@ -351,7 +355,7 @@ func (w *work) delete(dead []*version, rev int64, sub *uint32, r *OpResult) erro
 // append adds v to its key. Views share the arrays: each sees only what was there when it was made,
 // and only apply appends.
 func (w *work) append(v *version, vers []*version) {
-	w.root = w.root.with(v.key, append(vers, v))
+	w.root = w.root.with(v.key, append(vers, v), w.m.epoch)
 	w.log = append(w.log, v)
 	w.puts = append(w.puts, v)
 	w.bytes += len(v.key) + 200
@@ -464,9 +468,9 @@ func (w *work) compact(rev int64) error {
 		}
 		w.dels = append(w.dels, vers[:keep]...)
 		if keep == len(vers) {
-			w.root = w.root.without(v.key)
+			w.root = w.root.without(v.key, w.m.epoch)
 		} else {
-			w.root = w.root.with(v.key, slices.Clone(vers[keep:]))
+			w.root = w.root.with(v.key, slices.Clone(vers[keep:]), w.m.epoch)
 		}
 	}
 	w.log = slices.Clone(w.log[cut:])

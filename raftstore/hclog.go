@@ -30,6 +30,9 @@ func (r *raftLog) level(l hclog.Level) slog.Level {
 }
 
 func (r *raftLog) Log(l hclog.Level, msg string, args ...any) {
+	if msg == "failed to get previous log" {
+		l = hclog.Debug // a follower is behind, as it says of each nudge; raft sends what it lacks
+	}
 	if !r.l.Enabled(context.Background(), r.level(l)) {
 		return
 	}

@@ -1,7 +1,7 @@
 package raftstore
 
 import (
-	"hash/fnv"
+	"math"
 	"sort"
 	"sync/atomic"
 )
@@ -26,19 +26,40 @@ func (v *version) kv(value []byte) KV {
 
 // node is a node of the index: a persistent treap, ordered by key, balanced by the hash of the
 // key. A root never changes once it is published, so that readers need no lock; a write copies
-// the path to its key.
+// the path to its key, but not what was copied for the same entry of the log already: that has the
+// entry's epoch, and nobody else has seen it.
 type node struct {
 	key         string
 	prio        uint32
+	epoch       uint32
 	vers        []*version // ascending; never empty
 	left, right *node
 }
 
+// own returns a copy of n to write to: n itself if it is one.
+func (n *node) own(epoch uint32) *node {
+	if epoch != 0 && n.epoch == epoch {
+		return n
+	}
+	c := *n
+	c.epoch = epoch
+	return &c
+}
+
+// nextEpoch never returns to an earlier one: at the end every write copies, as with 0.
+func nextEpoch(epoch uint32) uint32 {
+	if epoch == 0 || epoch == math.MaxUint32 {
+		return 0
+	}
+	return epoch + 1
+}
+
 func priority(key string) uint32 {
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(key))
-	x := h.Sum32()
-	// FNV alone leaves sequential keys in order; this spreads the low bits upwards.
+	// FNV-1a alone leaves sequential keys in order; what follows spreads the low bits upwards.
+	x := uint32(2166136261)
+	for i := range len(key) {
+		x = (x ^ uint32(key[i])) * 16777619
+	}
 	x ^= x >> 16
 	x *= 0x85ebca6b
 	x ^= x >> 13
@@ -60,64 +81,65 @@ func (n *node) find(key string) []*version {
 	return nil
 }
 
-// with returns a tree in which key has vers. The root of what it returns is its own copy.
-func (n *node) with(key string, vers []*version) *node {
+// with returns a tree in which key has vers. The root of what it returns may be written to.
+func (n *node) with(key string, vers []*version, epoch uint32) *node {
 	if n == nil {
-		return &node{key: key, prio: priority(key), vers: vers}
+		return &node{key: key, prio: priority(key), epoch: epoch, vers: vers}
 	}
-	c := *n
+	c := n.own(epoch)
 	switch {
 	case key < n.key:
-		l := n.left.with(key, vers)
+		l := n.left.with(key, vers, epoch)
 		if l.prio > c.prio {
-			c.left, l.right = l.right, &c
+			c.left, l.right = l.right, c
 			return l
 		}
 		c.left = l
 	case key > n.key:
-		r := n.right.with(key, vers)
+		r := n.right.with(key, vers, epoch)
 		if r.prio > c.prio {
-			c.right, r.left = r.left, &c
+			c.right, r.left = r.left, c
 			return r
 		}
 		c.right = r
 	default:
 		c.vers = vers
 	}
-	return &c
+	return c
 }
 
 // without returns a tree that lacks key.
-func (n *node) without(key string) *node {
+func (n *node) without(key string, epoch uint32) *node {
 	if n == nil {
 		return nil
 	}
-	c := *n
 	switch {
 	case key < n.key:
-		c.left = n.left.without(key)
+		c := n.own(epoch)
+		c.left = n.left.without(key, epoch)
+		return c
 	case key > n.key:
-		c.right = n.right.without(key)
-	default:
-		return join(n.left, n.right)
+		c := n.own(epoch)
+		c.right = n.right.without(key, epoch)
+		return c
 	}
-	return &c
+	return join(n.left, n.right, epoch)
 }
 
-func join(l, r *node) *node {
+func join(l, r *node, epoch uint32) *node {
 	switch {
 	case l == nil:
 		return r
 	case r == nil:
 		return l
 	case l.prio > r.prio:
-		c := *l
-		c.right = join(l.right, r)
-		return &c
+		c := l.own(epoch)
+		c.right = join(l.right, r, epoch)
+		return c
 	}
-	c := *r
-	c.left = join(l, r.left)
-	return &c
+	c := r.own(epoch)
+	c.left = join(l, r.left, epoch)
+	return c
 }
 
 // ascend calls fn for each key from ≤ key in order, until fn returns false.

@@ -16,7 +16,7 @@ import (
 )
 
 func TestTheStateMachineHasNoClockAndNoDice(t *testing.T) {
-	for _, file := range []string{"fsm.go", "index.go", "wire.go", "types.go"} {
+	for _, file := range []string{"fsm.go", "index.go", "session.go", "wire.go", "types.go"} {
 		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
 		if err != nil {
 			t.Fatal(err)

@@ -22,13 +22,14 @@ func (s *Store) keep(ctx context.Context) {
 			return
 		}
 		wait := keepEvery
-		if s.Term() != 0 {
+		if term := s.Term(); term != 0 {
 			now := s.cfg.Clock.Now()
 			s.tidyDeadlines(now)
 			ids, next := s.expired(now)
 			for _, id := range ids {
-				// It may have been kept alive since: the deadline decides, and it is past.
-				if err := s.Revoke(ctx, id); err != nil && ctx.Err() == nil {
+				// It may have been kept alive since: the deadline decides, and it is past. But only in
+				// this term: the next leader gives the lease its full time.
+				if err := s.expire(ctx, id, term); err != nil && ctx.Err() == nil {
 					s.cfg.Logger.Debug("expired lease not revoked", "lease", id, "error", err)
 				}
 			}
@@ -37,7 +38,7 @@ func (s *Store) keep(ctx context.Context) {
 			}
 			v := s.m.view.Load()
 			if target := past.target(now, v.rev, v.compacted); target > 0 && !s.cfg.NoAutoCompact {
-				if err := s.Compact(ctx, target); err != nil && ctx.Err() == nil {
+				if _, err := s.submitHere(ctx, &command{compact: target, term: term}); err != nil && ctx.Err() == nil {
 					s.cfg.Logger.Debug("history not compacted", "revision", target, "error", err)
 				}
 			}

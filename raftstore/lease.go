@@ -40,6 +40,20 @@ func (s *Store) Revoke(ctx context.Context, id int64) error {
 	return err
 }
 
+// expire revokes a lease, in this term or never.
+func (s *Store) expire(ctx context.Context, id int64, term uint64) error {
+	r, err := s.submitHere(ctx, &command{revoke: id, term: term})
+	if err == nil {
+		err = r.err
+	}
+	if err == nil || errors.Is(err, ErrLeaseNotFound) {
+		s.leaseMu.Lock()
+		delete(s.deadlines, id)
+		s.leaseMu.Unlock()
+	}
+	return err
+}
+
 // KeepAlive gives a lease its full time to live again. It writes nothing.
 func (s *Store) KeepAlive(ctx context.Context, id int64) error {
 	if s.c != nil && s.Term() == 0 {

@@ -240,8 +240,8 @@ func (s *Store) add(ctx context.Context, c memberChange, index uint64) error {
 		return err
 	case st.id != c.id:
 		return fmt.Errorf("%w: at %s is the member %q", ErrInvalid, c.address, st.id)
-	case st.alone:
-		return fmt.Errorf("%w: %q holds a store of its own: start it with Join and a new folder", ErrInvalid, c.id)
+	case len(st.members) > 0 && (len(st.members) == 1 || !slices.Contains(st.members, s.cfg.NodeID)):
+		return fmt.Errorf("%w: %q holds another store: start it with Join and a new folder", ErrInvalid, c.id)
 	case st.speaks < s.m.formatVersion():
 		return fmt.Errorf("%w: %q speaks version %d of the log's format, and this store writes %d: upgrade it first",
 			ErrInvalid, c.id, st.speaks, s.m.formatVersion())
@@ -267,14 +267,16 @@ func (s *Store) handOver(ctx context.Context, to string) error {
 	}
 	term := s.Term()
 	done := make(chan error, 1)
-	s.tasks.Go(func() {
+	go func() { // raft may never answer when it stops meanwhile
 		done <- s.raft.LeadershipTransferToServer(raft.ServerID(pick.ID), raft.ServerAddress(pick.Address)).Error()
-	})
+	}()
 	select {
 	case err := <-done:
 		if err != nil {
 			return s.translate(err)
 		}
+	case <-s.stopped:
+		return ErrClosed
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
@@ -329,9 +331,9 @@ func (s *Store) status() memberStatus {
 	if err := s.fail.get(); err != nil {
 		st.failure = err.Error()
 	}
-	servers := s.raft.GetConfiguration().Configuration().Servers
-	st.empty = len(servers) == 0
-	st.alone = len(servers) == 1 && string(servers[0].ID) == s.cfg.NodeID
+	for _, srv := range s.raft.GetConfiguration().Configuration().Servers {
+		st.members = append(st.members, string(srv.ID))
+	}
 	return st
 }
 

@@ -533,3 +533,41 @@ func TestEveryMemberWatches(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+func TestADiskThatFailsWhileAStateArrivesLosesNothing(t *testing.T) {
+	var broken sync.Map
+	c := raftstoretest.NewCluster(t, raftstoretest.ClusterConfig{Configure: func(id string, cfg *raftstore.Config) {
+		raftstore.SetFault(cfg, func(op string) error {
+			if _, bad := broken.Load(id); bad && op == "snapshot" {
+				return errors.New("no space left on device")
+			}
+			return nil
+		})
+	}})
+	ctx := within(t, 60*time.Second)
+	_, leader := c.Leader()
+	id, behind := c.Follower()
+	broken.Store(id, true)
+	c.Net.Isolate(raftstoretest.Address(id))
+	for i := range 100 {
+		if _, err := leader.Put(ctx, fmt.Sprint(i), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := leader.CutLog(); err != nil {
+		t.Fatal(err)
+	}
+	c.Net.Heal()
+	<-behind.Degraded() // the state file has been replaced, the note has not
+	c.Kill(id)
+	broken.Delete(id)
+	behind = c.Start(id)
+	c.AwaitHealthy(3)
+	r, err := behind.Range(ctx, raftstore.RangeRequest{CountOnly: true})
+	if err != nil || r.Count != 100 {
+		t.Fatal(r, err)
+	}
+	if err := behind.Check(ctx); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -178,6 +178,7 @@ func (s *Store) commit(batch []*proposal, data []byte) {
 		err = f.Error()
 	}
 	if err == nil {
+		s.committed(f.Index())
 		if results, ok := f.Response().([]result); ok && len(results) == len(batch) {
 			for i, p := range batch {
 				results[i].index = f.Index()

@@ -152,7 +152,7 @@ func (s *Store) confirm(ctx context.Context, term uint64) error {
 	defer cancel()
 	answers := make(chan error, len(others))
 	for _, o := range others {
-		go func() {
+		s.tasks.Go(func() {
 			out, err := s.c.peers.call(ctx, string(o.Address), callTerm, nil)
 			var t uint64
 			if err == nil {
@@ -162,7 +162,7 @@ func (s *Store) confirm(ctx context.Context, term uint64) error {
 				err = ErrNotLeader
 			}
 			answers <- err
-		}()
+		})
 	}
 	var errs []error
 	for range others {

@@ -229,10 +229,8 @@ type memberStatus struct {
 	applied   uint64
 	speaks    int
 	failure   string
-	// alone says that it holds a store of its own, with no other member.
-	alone bool
-	// empty says that it waits to be added.
-	empty bool
+	// members are those of the store that it is part of; none: it waits to be added.
+	members []string
 }
 
 func (m *memberStatus) encode() []byte {
@@ -243,11 +241,8 @@ func (m *memberStatus) encode() []byte {
 	b = putVarint(b, 5, m.applied)
 	b = putVarint(b, 6, uint64(m.speaks))
 	b = putString(b, 7, m.failure)
-	if m.alone {
-		b = putVarint(b, 8, 1)
-	}
-	if m.empty {
-		b = putVarint(b, 9, 1)
+	for _, id := range m.members {
+		b = putMessage(b, 8, []byte(id))
 	}
 	return b
 }
@@ -271,9 +266,7 @@ func decodeMemberStatus(b []byte) (memberStatus, error) {
 		case 7:
 			m.failure = string(bs)
 		case 8:
-			m.alone = v == 1
-		case 9:
-			m.empty = v == 1
+			m.members = append(m.members, string(bs))
 		}
 		return nil // a newer member may say more
 	})

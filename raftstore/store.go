@@ -27,8 +27,10 @@ type Store struct {
 	proposals chan *proposal
 	dirty     chan struct{} // something was applied
 	room      chan struct{} // a flush has ended
-	kick      chan struct{} // the keeper has something new to look at
-	running   atomic.Bool
+	// flushEnded is closed when nothing is flushed any more.
+	flushEnded chan struct{}
+	kick       chan struct{} // the keeper has something new to look at
+	running    atomic.Bool
 	// committing counts the commits that may be waiting for raft's answer.
 	committing atomic.Int64
 	closing    sync.Once
@@ -64,7 +66,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, fail: &failure{done: make(chan struct{})}, started: make(chan struct{}),
 		ready: make(chan struct{}), stopped: make(chan struct{}), proposals: make(chan *proposal, 256),
-		dirty: make(chan struct{}, 1), room: make(chan struct{}, 1), kick: make(chan struct{}, 1),
+		dirty: make(chan struct{}, 1), room: make(chan struct{}, 1), flushEnded: make(chan struct{}), kick: make(chan struct{}, 1),
 		leaderChanged: make(chan struct{}), deadlines: map[int64]time.Time{}}
 	if cfg.Network != nil {
 		s.c = newCluster(&cfg)
@@ -102,9 +104,8 @@ func raftConfig(cfg *Config) *raft.Config {
 	c.HeartbeatTimeout = heartbeat + time.Millisecond
 	c.ElectionTimeout = heartbeat + time.Millisecond
 	c.LeaderLeaseTimeout = leaderLease
-	c.MaxAppendEntries = 32    // an entry of ours is a whole batch
-	c.ShutdownOnRemove = false // Run decides when raft ends
-	c.CommitTimeout = 10 * time.Millisecond
+	c.MaxAppendEntries = 32           // an entry of ours is a whole batch
+	c.ShutdownOnRemove = false        // Run decides when raft ends
 	c.NoSnapshotRestoreOnStart = true // the state file is ahead of any snapshot
 	c.NoLegacyTelemetry = true
 	// BatchApplyCh stays off: what raft has queued there when it stops is never answered.
@@ -126,8 +127,11 @@ const (
 // again when the timeout gets shorter.
 func (s *Store) electAtOnce() error {
 	servers := s.raft.GetConfiguration().Configuration().Servers
-	if len(servers) != 1 || string(servers[0].ID) != s.cfg.NodeID {
+	if len(servers) != 1 {
 		return nil
+	}
+	if string(servers[0].ID) != s.cfg.NodeID {
+		return fmt.Errorf("%w: the folder is the member %q, and NodeID says %q: it never changes", ErrInvalid, servers[0].ID, s.cfg.NodeID)
 	}
 	rc := s.raft.ReloadableConfig()
 	rc.HeartbeatTimeout, rc.ElectionTimeout = heartbeat, heartbeat
@@ -162,7 +166,7 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	loops := []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep}
 	if s.c != nil {
 		members.Go(func() error { s.serveMembers(work); return nil })
-		loops = append(loops, s.followLead, s.forward, s.runReads, s.watchMembers, s.becomeReady)
+		loops = append(loops, s.followLead, s.forward, s.runReads, s.nudge, s.watchMembers, s.becomeReady)
 	}
 	for _, f := range loops {
 		g.Go(func() error { f(work); return nil })
@@ -226,7 +230,12 @@ func (s *Store) startRaft() error {
 		}
 		return err
 	}
-	return s.electAtOnce()
+	if err := s.electAtOnce(); err != nil {
+		s.closeNetwork()
+		_ = s.stopRaft().Error()
+		return err
+	}
+	return nil
 }
 
 // logCache is how many entries stay in memory for the other members.
@@ -287,7 +296,8 @@ func (s *Store) Revision() int64 { return s.m.view.Load().rev }
 // one more, the least one to read at is itself.
 func (s *Store) CompactedRevision() int64 { return s.m.view.Load().compacted }
 
-// Close ends Run, waits for it, and closes the files. It may be called more than once.
+// Close ends Run, waits for it, and closes the files. It does not hand over the leadership: cancel
+// Run's context for that, and Close then. It may be called more than once.
 func (s *Store) Close() error {
 	var err error
 	s.closing.Do(func() {
@@ -322,6 +332,7 @@ func (s *Store) waitStarted(ctx context.Context) error {
 
 // flushLoop copies what was applied to the state file, some moments later and many writes at once.
 func (s *Store) flushLoop(ctx context.Context) {
+	defer close(s.flushEnded)
 	if s.files.state == nil {
 		return
 	}
@@ -356,6 +367,18 @@ func (s *Store) flushLoop(ctx context.Context) {
 	}
 }
 
+// throttle holds up a follower whose state file is slower than its log: raft then takes fewer entries
+// from the leader. Writes on the leader itself wait in propose.
+func (s *Store) throttle() {
+	for s.files.state != nil && s.m.pendingBytes() > 2*flushStall {
+		select {
+		case <-s.flushEnded:
+			return
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}
+
 const (
 	flushEvery = 100 * time.Millisecond
 	flushBytes = 4 << 20
@@ -387,6 +410,7 @@ func (f fsm) Apply(l *raft.Log) any {
 		return nil
 	}
 	signal(f.s.dirty)
+	f.s.throttle()
 	return results
 }
 

@@ -82,6 +82,8 @@ type command struct {
 	// open begins a session; version raises the version of the log's format.
 	open    bool
 	version int
+	// term, if it is not 0, is the last in which the command may be done, as with Txn.Term.
+	term uint64
 	// request names the command, whatever it is; see session.go.
 	request request
 }
@@ -104,6 +106,7 @@ func (c *command) encode() []byte {
 	case c.version != 0:
 		b = putVarint(b, 7, uint64(c.version))
 	}
+	b = putVarint(b, 8, c.term)
 	if c.request.client != 0 {
 		b = putMessage(b, 6, c.request.encode())
 	}
@@ -152,6 +155,8 @@ func decodeCommand(b []byte) (command, error) {
 			return err
 		case 7:
 			c.version = int(v)
+		case 8:
+			c.term = v
 		default:
 			return unknownField("Command", num)
 		}
