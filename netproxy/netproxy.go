@@ -44,7 +44,8 @@ type Proxy struct {
 
 	stateMu    sync.Mutex // guards what follows
 	programmed map[netip.Addr]int
-	changed    chan struct{} // closed and replaced when programmed changes
+	left       map[netip.Addr]time.Time // when addresses left programmed; the latest only
+	changed    chan struct{}            // closed and replaced when programmed changes
 	ing        *ingress.Controller
 	dnsAt      netip.AddrPort
 	httpAt     []net.Addr
@@ -62,7 +63,7 @@ func New(cfg Config) (*Proxy, error) {
 		return nil, err
 	}
 	p := &Proxy{cfg: cfg, log: cfg.Logger, mode: cfg.Mode, reason: "configured", ready: make(chan struct{}), table: services.NewTable(cfg.NodeName),
-		dirty: make(chan struct{}, 1), ingressDirty: make(chan struct{}, 1), programmed: map[netip.Addr]int{}, changed: make(chan struct{})}
+		dirty: make(chan struct{}, 1), ingressDirty: make(chan struct{}, 1), programmed: map[netip.Addr]int{}, left: map[netip.Addr]time.Time{}, changed: make(chan struct{})}
 	if p.mode != Userspace {
 		err := nft.Available()
 		switch {
@@ -288,10 +289,27 @@ func trim(obj any) (any, error) {
 // retry is how long a failed transaction waits before the next try.
 const retry = 500 * time.Millisecond
 
+// repairInterval is how often the rules on the host are looked at, for what somebody else did to them.
+const repairInterval = time.Second
+
+// repairer is a data plane that others on the host can break.
+type repairer interface {
+	Repair(ctx context.Context) (repaired bool, err error)
+}
+
 // serviceLoop programs changes as they come; those that come meanwhile make the next batch.
 func (p *Proxy) serviceLoop(ctx context.Context, plane dataPlane, zone *dns.Zone, ing *ingress.Controller) {
 	first := true
 	var pending []services.Change
+	var tick <-chan time.Time
+	fragile, _ := plane.(repairer)
+	if fragile != nil {
+		ticker := time.NewTicker(repairInterval)
+		defer ticker.Stop()
+		tick = ticker.C
+	}
+	var looked time.Time
+	var cost time.Duration
 	for {
 		p.mu.Lock()
 		changes := p.table.Flush()
@@ -327,6 +345,19 @@ func (p *Proxy) serviceLoop(ctx context.Context, plane dataPlane, zone *dns.Zone
 		case <-ctx.Done():
 			return
 		case <-p.dirty:
+		case <-tick:
+			// A look after somebody else's change lists the table: at most 2 % of the time goes there.
+			if time.Since(looked) < 50*cost {
+				continue
+			}
+			looked = time.Now()
+			if repaired, err := fragile.Repair(ctx); err != nil {
+				p.log.Warn("could not look after the rules on the host", "err", err)
+				p.met.failed()
+			} else if repaired {
+				p.met.repaired()
+			}
+			cost = time.Since(looked)
 		}
 	}
 }

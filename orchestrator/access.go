@@ -26,8 +26,8 @@ type access struct {
 	nodeProxy     *nodeproxy.Proxy
 }
 
-func newAccess(reg *registry.Registry, id *identity, cfg Config) (*access, error) {
-	objects := objects{reg}
+func newAccess(p *parts) (*access, error) {
+	objects, id, cfg := objects{p.registry}, p.identity, p.cfg
 	accounts := authn.ServiceAccountConfig{Key: id.key, Getter: objects, Clock: cfg.Clock}
 	issuer, err := authn.NewIssuer(accounts)
 	if err != nil {
@@ -44,9 +44,9 @@ func newAccess(reg *registry.Registry, id *identity, cfg Config) (*access, error
 		tokens:        tokens,
 	}
 	a.authorizer = authz.Union{authz.Masters{}, authz.Node{Pods: objects}, a.rbac}
-	if cfg.DialNode != nil {
+	if cfg.DialNode != nil || p.port != nil {
 		a.nodeProxy, err = nodeproxy.New(nodeproxy.Config{
-			DialNode: cfg.DialNode, Pod: objects.Pod, Node: objects.Node, Logger: cfg.Logger.With("part", "nodeproxy"),
+			DialNode: p.dialNode, Pod: objects.Pod, Node: objects.Node, Logger: cfg.Logger.With("part", "nodeproxy"),
 		})
 		if err != nil {
 			return nil, fmt.Errorf("orchestrator: %w", err)

@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/netip"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
 
 	"github.com/pintle/pintle/orchestrator/registry"
 	"github.com/pintle/pintle/orchestrator/scheduler"
+	"github.com/pintle/pintle/raftstore"
 )
 
 // Config is what an Orchestrator needs. The zero value is a cluster in memory that is reached by
@@ -24,6 +26,15 @@ type Config struct {
 	// only this process reaches the API.
 	Listener net.Listener
 	Address  string
+	// Member names this process among the members of the control plane: a DNS name. "" is the host's name. It
+	// stays with the data folder.
+	Member string
+	// MemberAddress is where the other members reach the port, "host:port"; "" is the listener's address, or,
+	// where that is none in particular, the machine's first.
+	MemberAddress string
+	// Join makes this process a member of a cluster that is there; nil starts one, or goes on with that of
+	// the data folder. It needs a Listener or an Address.
+	Join *Join
 	// Advertise is where pods reach the API: the endpoint of the Service default/kubernetes. Zero means
 	// the listener's own address.
 	Advertise netip.AddrPort
@@ -37,11 +48,21 @@ type Config struct {
 	// DialNode connects to the agent of a node, for logs, exec, attach and port-forward. Nil: those are refused.
 	DialNode func(ctx context.Context, node string) (net.Conn, error)
 
+	// KeyProvider has the stored state sealed (AES-256-GCM, backups too) under a data key that it
+	// wraps; raftstore.FileKey is one with a key in a file. nil: a state that is not sealed.
+	KeyProvider raftstore.KeyProvider
+	// Backups has the stored state backed up into a folder from time to time, by each member that has
+	// it set. It is what Restore takes beside the folder pki. The zero value: never.
+	Backups raftstore.BackupSchedule
+
 	Admission registry.Admitter // nil: none
 	Policy    scheduler.Policy  // nil: none
 
-	Logger *slog.Logger                        // nil discards
-	Clock  clock.WithTickerAndDelayedExecution // nil: the machine's
+	Logger  *slog.Logger                        // nil discards
+	Metrics prometheus.Registerer               // nil: none. What Run registers there it takes out again at its end
+	Clock   clock.WithTickerAndDelayedExecution // nil: the machine's
+
+	serviceCIDRGiven bool
 }
 
 // defaultServiceCIDR is the range that kubeadm uses.
@@ -57,6 +78,25 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Listener != nil && c.Address != "" {
 		return c, fmt.Errorf("orchestrator: Config.Listener and Config.Address are both set: give one")
 	}
+	if c.Member != "" {
+		if problems := validation.IsDNS1123Subdomain(c.Member); len(problems) > 0 {
+			return c, fmt.Errorf("orchestrator: Config.Member %q: %s", c.Member, problems[0])
+		}
+	}
+	if c.MemberAddress != "" {
+		if _, _, err := net.SplitHostPort(c.MemberAddress); err != nil {
+			return c, fmt.Errorf("orchestrator: Config.MemberAddress %q: give host:port", c.MemberAddress)
+		}
+	}
+	if c.Join != nil {
+		if c.Listener == nil && c.Address == "" {
+			return c, fmt.Errorf("orchestrator: Config.Join needs a Listener or an Address: the other members connect to this one")
+		}
+		if len(c.Join.Addresses) == 0 {
+			return c, fmt.Errorf("orchestrator: Config.Join.Addresses is empty: name a member")
+		}
+	}
+	c.serviceCIDRGiven = c.ServiceCIDR.IsValid()
 	if !c.ServiceCIDR.IsValid() {
 		c.ServiceCIDR = defaultServiceCIDR
 	}

@@ -14,7 +14,7 @@ func (p *parts) controllersConfig(term uint64) controllers.Config {
 	cfg := controllers.Config{
 		Client: p.registry.Client("system:kube-controller-manager").InTerm(term), Kinds: api.All(),
 		Logger: p.cfg.Logger.With("part", "controllers"), Clock: p.cfg.Clock,
-		RootCA: p.identity.ca.CertPEM(),
+		RootCA: p.identity.ca.CertPEM(), Metrics: p.metrics.Registerer(),
 	}
 	if at := p.advertised(); at.IsValid() {
 		cfg.KubernetesService = kubernetesservice.Config{

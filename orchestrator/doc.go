@@ -13,6 +13,8 @@
 // RESTConfig and RESTConfigAs give client-go and controller-runtime a connection without a socket.
 // Kubeconfig gives kubectl one over TLS, if there is a Listener or an Address.
 //
+// Backup writes the whole cluster while it runs, and Restore makes a new DataDir of it.
+//
 // Nothing here is global: two Orchestrators live in one process, and one can be made again on the
 // same folder after the first has ended. Nodes that run containers are the runtime package's;
 // orchestrator/appliance wires everything together.

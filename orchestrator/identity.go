@@ -5,11 +5,13 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 
 	"k8s.io/utils/clock"
 
 	"github.com/pintle/pintle/internal/pki"
+	"github.com/pintle/pintle/orchestrator/cluster"
 )
 
 // identity is what makes a cluster this one: its CA and the key of its service account tokens.
@@ -36,6 +38,40 @@ func loadIdentity(dataDir, name string, c clock.PassiveClock) (*identity, error)
 	return &identity{ca: ca, key: key}, nil
 }
 
+// grantedIdentity is the identity that a member has given to this one, kept in the data folder.
+func grantedIdentity(dataDir string, grant cluster.Grant, c clock.PassiveClock) (*identity, error) {
+	ca, err := pki.ParseCA(grant.CACert, grant.CAKey, c)
+	if err != nil {
+		return nil, fmt.Errorf("orchestrator: the cluster's CA: %w", err)
+	}
+	key, err := pki.ParseKey(grant.ServiceAccountKey)
+	if err != nil {
+		return nil, fmt.Errorf("orchestrator: the cluster's service account key: %w", err)
+	}
+	if dataDir == "" {
+		return &identity{ca: ca, key: key}, nil
+	}
+	dir := filepath.Join(dataDir, "pki")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("orchestrator: keep the cluster's keys: %w", err)
+	}
+	for _, file := range []struct {
+		name string
+		data []byte
+		mode os.FileMode
+	}{{"service-account.key", grant.ServiceAccountKey, 0o600}, {"ca.key", grant.CAKey, 0o600}, {"ca.crt", grant.CACert, 0o644}} {
+		if err := pki.WriteFile(filepath.Join(dir, file.name), file.data, file.mode); err != nil {
+			return nil, fmt.Errorf("orchestrator: keep the cluster's keys: %w", err)
+		}
+	}
+	return &identity{ca: ca, key: key}, nil
+}
+
+// member is this identity as one member of the cluster shows it.
+func (i *identity) member(name string, c clock.PassiveClock) cluster.Identity {
+	return cluster.Identity{Certificate: i.ca.Rotating(cluster.MemberRequest(name)), CA: i.ca.Pool(), Now: c.Now}
+}
+
 // tlsConfig serves a certificate that renews itself, and asks clients for theirs.
 func (i *identity) tlsConfig(names []string) *tls.Config {
 	certificate := i.ca.Rotating(pki.ServerRequest("pintle-apiserver", names...))
@@ -43,7 +79,6 @@ func (i *identity) tlsConfig(names []string) *tls.Config {
 		MinVersion: tls.VersionTLS12,
 		ClientAuth: tls.VerifyClientCertIfGiven,
 		ClientCAs:  i.ca.Pool(),
-		NextProtos: []string{"h2", "http/1.1"},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return certificate.Certificate()
 		},

@@ -5,18 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"path/filepath"
+	"net/netip"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/pintle/pintle/internal/memnet"
-	"github.com/pintle/pintle/orchestrator/api"
-	"github.com/pintle/pintle/orchestrator/apiserver"
-	"github.com/pintle/pintle/orchestrator/controllers"
-	"github.com/pintle/pintle/orchestrator/registry"
-	"github.com/pintle/pintle/orchestrator/scheduler"
-	"github.com/pintle/pintle/raftstore"
 )
 
 // Orchestrator is a control plane. Make one with New, then Run it. All methods are safe for
@@ -31,6 +23,7 @@ type Orchestrator struct {
 	started  bool
 	identity *identity
 	addr     net.Addr
+	parts    *parts // while Run goes on
 }
 
 // New checks the config. It starts nothing and touches no file.
@@ -53,6 +46,15 @@ func (o *Orchestrator) Addr() net.Addr {
 	return o.addr
 }
 
+// ServiceCIDR is where cluster IPs come from: the config's, or, for a member that joined, the cluster's. Ask
+// after Ready.
+func (o *Orchestrator) ServiceCIDR() netip.Prefix {
+	if p := o.running(); p != nil {
+		return p.cfg.ServiceCIDR
+	}
+	return o.cfg.ServiceCIDR
+}
+
 // Run is the cluster's life: it returns nil after ctx has ended, or the error that ended it, once
 // everything that it started has stopped. It may be called once; make another Orchestrator on the same
 // folder to start again.
@@ -70,31 +72,51 @@ func (o *Orchestrator) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	identity, err := loadIdentity(o.cfg.DataDir, o.cfg.Name, o.cfg.Clock)
+	membership, identity, err := loadMembership(ctx, o.cfg, listener != nil)
 	if err != nil {
 		closeListener(listener)
+		if ctx.Err() != nil {
+			return nil // it ended while it waited to join
+		}
 		return err
 	}
+	o.cfg.Name, o.cfg.ServiceCIDR = membership.Cluster, membership.ServiceCIDR
 	o.mu.Lock()
 	o.identity = identity
 	o.mu.Unlock()
 
-	storeDir := ""
-	if o.cfg.DataDir != "" {
-		storeDir = filepath.Join(o.cfg.DataDir, "store")
-	}
-	store, err := raftstore.Open(raftstore.Config{Dir: storeDir, Logger: o.cfg.Logger.With("part", "store"), Clock: o.cfg.Clock})
-	if err != nil {
-		closeListener(listener)
-		return fmt.Errorf("orchestrator: %w", err)
-	}
-	defer func() { err = errors.Join(err, store.Close()) }()
-	parts, err := o.assemble(store, identity, listener)
-	if err != nil {
+	p := &parts{cfg: o.cfg, identity: identity, membership: membership, addr: o.Addr(), memory: o.memory}
+	p.openPort(listener)
+	if err := p.openStore(); err != nil {
 		closeListener(listener)
 		return err
 	}
-	return parts.run(ctx, o.ready)
+	defer func() { err = errors.Join(err, p.store.Close()) }()
+	if err := p.assemble(); err != nil {
+		closeListener(listener)
+		return err
+	}
+	if err := p.metrics.Open(); err != nil {
+		closeListener(listener)
+		return fmt.Errorf("orchestrator: register metrics: %w", err)
+	}
+	defer p.metrics.Close()
+	o.setRunning(p)
+	defer o.setRunning(nil)
+	return p.run(ctx, o.ready)
+}
+
+func (o *Orchestrator) setRunning(p *parts) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.parts = p
+}
+
+// running are the parts of the Run that goes on, nil outside of it.
+func (o *Orchestrator) running() *parts {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.parts
 }
 
 func (o *Orchestrator) listen() (net.Listener, error) {
@@ -117,138 +139,4 @@ func closeListener(l net.Listener) {
 	if l != nil {
 		l.Close()
 	}
-}
-
-// parts are what one Run is made of.
-type parts struct {
-	cfg      Config
-	store    *raftstore.Store
-	registry *registry.Registry
-	server   *apiserver.Server
-	identity *identity
-	addr     net.Addr
-}
-
-// run starts the parts in the order in which they need each other, and ends them in the reverse
-// order: the API stops before the registry, the registry before the store.
-func (p *parts) run(ctx context.Context, ready chan<- struct{}) error {
-	// Each level lives until the one above it has ended.
-	failed, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	level := func(what string, run func(context.Context) error) func() error {
-		levelCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
-		done := make(chan error, 1)
-		go func() {
-			err := run(levelCtx)
-			if err == nil && levelCtx.Err() == nil {
-				err = errors.New("it ended without being told to")
-			}
-			if err != nil {
-				err = fmt.Errorf("orchestrator: %s: %w", what, err)
-				cancel(err)
-			}
-			done <- err
-		}()
-		return func() error {
-			stop()
-			return <-done
-		}
-	}
-	stopStore := level("store", p.store.Run)
-	stopRegistry := level("registry", p.registry.Run)
-	stopServer := level("API server", p.server.Run)
-
-	err := p.lead(failed, ready)
-	if err == nil && ctx.Err() == nil {
-		err = context.Cause(failed)
-	}
-	// The first error is the cause; what ending the others says is a consequence.
-	for _, stop := range []func() error{stopServer, stopRegistry, stopStore} {
-		if stopErr := stop(); err == nil {
-			err = stopErr
-		}
-	}
-	return err
-}
-
-// lead runs what only the leader runs, each time this node leads, until ctx ends.
-func (p *parts) lead(ctx context.Context, ready chan<- struct{}) error {
-	for _, part := range []<-chan struct{}{p.store.Ready(), p.registry.Ready(), p.server.Ready()} {
-		select {
-		case <-part:
-		case <-ctx.Done():
-			return nil
-		}
-	}
-	first := true
-	return p.store.WhileLeading(ctx, func(ctx context.Context, term uint64) error {
-		client := p.registry.Client("system:pintle", "system:masters").InTerm(term)
-		if err := bootstrap(ctx, client, p.cfg); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
-			return fmt.Errorf("orchestrator: first objects: %w", err)
-		}
-		sched, err := scheduler.New(scheduler.Config{
-			Client: p.registry.Client("system:kube-scheduler").InTerm(term), Policy: p.cfg.Policy,
-			Logger: p.cfg.Logger.With("part", "scheduler"), Clock: p.cfg.Clock,
-		})
-		if err != nil {
-			return err
-		}
-		control, err := controllers.New(p.controllersConfig(term))
-		if err != nil {
-			return err
-		}
-		group, ctx := errgroup.WithContext(ctx)
-		group.Go(func() error { return sched.Run(ctx) })
-		group.Go(func() error { return control.Run(ctx) })
-		group.Go(func() error {
-			for _, part := range []<-chan struct{}{sched.Ready(), control.Ready()} {
-				select {
-				case <-part:
-				case <-ctx.Done():
-					return nil
-				}
-			}
-			if first {
-				first = false
-				close(ready)
-			}
-			return nil
-		})
-		if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
-			return err
-		}
-		return nil
-	})
-}
-
-// assemble makes the parts; it starts none.
-func (o *Orchestrator) assemble(store *raftstore.Store, id *identity, listener net.Listener) (*parts, error) {
-	reg, err := registry.New(registry.Config{
-		Store: store, Kinds: api.All(), Admitter: o.cfg.Admission, ServiceCIDR: o.cfg.ServiceCIDR,
-		Clock: o.cfg.Clock, Logger: o.cfg.Logger.With("part", "registry"),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("orchestrator: %w", err)
-	}
-	access, err := newAccess(reg, id, o.cfg)
-	if err != nil {
-		return nil, err
-	}
-	serverConfig := apiserver.Config{
-		Registry: reg, Listener: listener, Memory: o.memory,
-		Authenticator: access.authenticator, Authorizer: access.authorizer, RBAC: access.rbac,
-		Issuer: access.issuer, Tokens: access.tokens, NodeProxy: access.nodeProxy,
-		Logger: o.cfg.Logger.With("part", "apiserver"), Clock: o.cfg.Clock,
-	}
-	if listener != nil {
-		serverConfig.TLS = id.tlsConfig(o.cfg.serverNames(listener.Addr()))
-	}
-	server, err := apiserver.New(serverConfig)
-	if err != nil {
-		return nil, fmt.Errorf("orchestrator: %w", err)
-	}
-	return &parts{cfg: o.cfg, store: store, registry: reg, server: server, identity: id, addr: o.Addr()}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 
 	"k8s.io/client-go/rest"
@@ -32,9 +33,26 @@ func (o *Orchestrator) RESTConfigAs(user string, groups ...string) *rest.Config 
 		Host: inMemoryHost,
 		// Client-go's own default of 5 requests a second is meant to protect servers far away.
 		QPS: -1,
+		// Nothing is saved by compressing for the same process.
+		DisableCompression: true,
+		// Client-go's own handler writes to the host program's standard error.
+		WarningHandlerWithContext: warningLog{o.cfg.Logger},
 		Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return o.memory.Dial(ctx, identity)
 		},
+	}
+}
+
+// warningCode marks, in a Warning header, what RFC 7234 calls a persistent warning of any kind; Kubernetes
+// uses no other.
+const warningCode = 299
+
+// warningLog logs the warnings of responses, such as that for an unknown field.
+type warningLog struct{ log *slog.Logger }
+
+func (w warningLog) HandleWarningHeaderWithContext(ctx context.Context, code int, _ string, text string) {
+	if code == warningCode && text != "" {
+		w.log.WarnContext(ctx, "the API server warns", "warning", text)
 	}
 }
 

@@ -40,6 +40,9 @@ func TestOpenFinishesAnArrivalThatACrashInterrupted(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
+			if err := f.stable.SetUint64([]byte("CurrentTerm"), 3); err != nil {
+				t.Fatal(err)
+			}
 			c.note.Version = 1
 			c.note.Configuration = raft.EncodeConfiguration(raft.Configuration{Servers: []raft.Server{{ID: "a", Address: "a"}}})
 			if err := f.snaps.keep(&c.note); err != nil {

@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -10,57 +9,69 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"math"
+	"maps"
+	"slices"
 
 	bolt "go.etcd.io/bbolt"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A backup is a magic line, length-prefixed (uvarint) messages, a length of 0, and the SHA-256 of
-// all of it. The first message is a BackupHeader, then come Leases, then Records in the order of the
-// writes: the newest version of every key that exists.
-const backupMagic = "pintle raftstore backup 1\n"
-
-// restoreGap is how far Restore raises the revision: further than any store gets between its last
-// backup and its end, so that no revision is ever given out twice.
-const restoreGap = 1_000_000_000
-
-type backupWriter struct {
-	w   *bufio.Writer
-	sum hash.Hash
-}
-
-func (b *backupWriter) raw(p []byte) error {
-	_, _ = b.sum.Write(p)
-	_, err := b.w.Write(p)
-	return err
-}
-
-func (b *backupWriter) message(kind uint64, msg []byte) error {
-	head := binary.AppendUvarint(binary.AppendUvarint(nil, uint64(len(msg))+1), kind)
-	if err := b.raw(head); err != nil {
-		return err
-	}
-	return b.raw(msg)
-}
+// A backup is a line that names its version, messages, a length of 0, and the SHA-256 of all of it.
+// A message is its length and its kind (uvarints) and then, for the BackupHeader, which is first, the
+// message, and for all others a Blob of it: Leases, Records in the order of their keys (the newest
+// version of every key that exists), and a BackupEnd.
+const (
+	backupPrefix  = "pintle raftstore backup "
+	backupVersion = 1
+)
 
 const (
 	backupHeader = 1
 	backupLease  = 2
 	backupRecord = 3
+	backupEnd    = 4
 )
 
-// Backup writes the state as it is now, consistent at one revision, while writes go on. It holds no
-// history. What it wrote is worth nothing unless it returns nil.
+// BackupOptions are for Store.BackupWith.
+type BackupOptions struct {
+	// Key wraps the key that seals this backup. nil: the store's KeyProvider, if the store is sealed.
+	Key KeyProvider
+	// Plain leaves the backup unsealed although the store is sealed.
+	Plain bool
+}
+
+// Backup writes the state as it is now, consistent at one revision, while writes go on; it is sealed
+// if the store is. It holds no history. What it wrote is worth nothing unless it returns nil. The
+// state file cannot reuse the space that becomes free meanwhile: it grows while w is slow.
 func (s *Store) Backup(ctx context.Context, w io.Writer) error {
+	return s.BackupWith(ctx, w, BackupOptions{})
+}
+
+// BackupWith is Backup with options.
+func (s *Store) BackupWith(ctx context.Context, w io.Writer, opts BackupOptions) error {
+	if opts.Plain && opts.Key != nil {
+		return fmt.Errorf("backup: %w: Plain and Key exclude each other", ErrInvalid)
+	}
+	var key *dataKey
+	if p := opts.Key; !opts.Plain {
+		if p == nil {
+			p = s.files.ring.sealedBy()
+		}
+		if p != nil {
+			var err error
+			if key, err = newDataKey(ctx, p); err != nil {
+				return fmt.Errorf("backup: %w", err)
+			}
+		}
+	}
 	if err := s.readIndex(ctx); err != nil {
 		return fmt.Errorf("backup: %w", err)
 	}
 	for {
 		v, leases, lastLease := s.m.still()
+		b := &backup{w: w, key: key, v: v, leases: leases, lastLease: lastLease}
 		var err error
 		if s.files.state == nil {
-			err = s.backup(ctx, w, v, leases, lastLease, s.m.read)
+			err = b.write(ctx, s.m.read)
 		} else {
 			// With a read transaction that begins when everything is in the file, no value can go.
 			if err = s.files.state.flush(s.m); err != nil {
@@ -72,7 +83,8 @@ func (s *Store) Backup(ctx context.Context, w io.Writer) error {
 				if s.m.view.Load().compacted != v.compacted {
 					return errGone
 				}
-				return s.backup(ctx, w, v, leases, lastLease, func(vs []*version) ([]KV, error) { return readIn(tx, vs) })
+				open := s.files.ring.opener()
+				return b.write(ctx, func(vs []*version) ([]KV, error) { return readIn(tx, vs, &open) })
 			})
 		}
 		if errors.Is(err, errGone) {
@@ -96,35 +108,46 @@ func (m *machine) still() (v *view, leases map[int64]int64, lastLease int64) {
 	return m.view.Load(), leases, m.lastLease
 }
 
-func readIn(tx *bolt.Tx, vs []*version) ([]KV, error) {
+func readIn(tx *bolt.Tx, vs []*version, open *opener) ([]KV, error) {
 	kvs := make([]KV, len(vs))
 	for i, v := range vs {
-		value := tx.Bucket(bucketVal).Get(v.diskKey())
-		if value == nil {
-			return nil, fmt.Errorf("%w: the value of %q is missing", ErrCorrupt, v.key)
+		value, err := readValue(tx.Bucket(bucketVal), open, v)
+		if errors.Is(err, errGone) {
+			err = fmt.Errorf("%w: the value of %q is missing", ErrCorrupt, v.key)
 		}
-		kvs[i] = v.kv(value) // written before the transaction ends
+		if err != nil {
+			return nil, err
+		}
+		kvs[i] = v.kv(value)
 	}
 	return kvs, nil
 }
 
-func (s *Store) backup(ctx context.Context, w io.Writer, v *view, leases map[int64]int64, lastLease int64,
-	read func([]*version) ([]KV, error)) error {
-	out := &backupWriter{w: bufio.NewWriterSize(w, 64<<10), sum: sha256.New()}
-	if err := out.raw([]byte(backupMagic)); err != nil {
+// backup is one backup being written.
+type backup struct {
+	w         io.Writer
+	key       *dataKey // nil: not sealed
+	v         *view
+	leases    map[int64]int64
+	lastLease int64
+}
+
+func (b *backup) write(ctx context.Context, read func([]*version) ([]KV, error)) error {
+	out := &backupWriter{w: bufio.NewWriterSize(b.w, 64<<10), sum: sha256.New()}
+	if err := out.raw(backupLine(backupVersion)); err != nil {
 		return err
 	}
-	head := putVarint(putVarint(nil, 1, uint64(v.rev)), 2, uint64(lastLease))
-	if err := out.message(backupHeader, head); err != nil {
+	if err := out.header(b.header(), b.key); err != nil {
 		return err
 	}
-	for id, ttl := range leases {
-		if err := out.message(backupLease, putVarint(putVarint(nil, 1, uint64(id)), 2, uint64(ttl))); err != nil {
+	for _, id := range slices.Sorted(maps.Keys(b.leases)) {
+		if err := out.message(backupLease, putVarint(putVarint(nil, 1, uint64(id)), 2, uint64(b.leases[id]))); err != nil {
 			return err
 		}
 	}
 	var err error
-	v.root.ascend("", func(_ string, vers []*version) bool {
+	records := uint64(0)
+	b.v.root.ascend("", func(_ string, vers []*version) bool {
 		x := current(vers)
 		if x == nil {
 			return true
@@ -132,6 +155,7 @@ func (s *Store) backup(ctx context.Context, w io.Writer, v *view, leases map[int
 		if err = context.Cause(ctx); err != nil {
 			return false
 		}
+		records++
 		var kvs []KV
 		if kvs, err = read([]*version{x}); err == nil {
 			err = out.message(backupRecord, encodeRecord(x, kvs[0].Value))
@@ -141,162 +165,77 @@ func (s *Store) backup(ctx context.Context, w io.Writer, v *view, leases map[int
 	if err != nil {
 		return err
 	}
-	if err := out.raw([]byte{0}); err != nil {
+	if err := out.message(backupEnd, putVarint(putVarint(nil, 1, records), 2, uint64(len(b.leases)))); err != nil {
 		return err
 	}
-	if _, err := out.w.Write(out.sum.Sum(nil)); err != nil {
-		return err
-	}
-	return out.w.Flush()
+	return out.end()
 }
 
-// Restore makes a new store in cfg.Dir, which must hold none, from what Backup wrote. Nothing can be
-// opened there unless the whole backup was read and its checksum is right. The revision is raised
-// far above the backup's and everything earlier counts as compacted, so that whoever saw revisions
-// after the backup reads anew instead of going back in time. Leases get their full time to live.
-func Restore(cfg Config, r io.Reader) error {
-	cfg, err := cfg.withDefaults()
-	if err != nil {
-		return err
+func (b *backup) header() []byte {
+	head := putVarint(putVarint(nil, 1, uint64(b.v.rev)), 2, uint64(b.lastLease))
+	if b.key != nil {
+		head = putMessage(head, 3, b.key.encode())
 	}
-	if cfg.Dir == "" {
-		return fmt.Errorf("%w: restore needs a folder", ErrInvalid)
-	}
-	f, err := openFolder(&cfg, func(s *stateFile) error { return s.restore(r) })
-	if err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	return f.close()
+	return head
 }
 
-func (s *stateFile) restore(r io.Reader) error {
-	in := &backupReader{sum: sha256.New()}
-	in.r = bufio.NewReaderSize(r, 64<<10)
-	magic := make([]byte, len(backupMagic))
-	if err := in.full(magic); err != nil || string(magic) != backupMagic {
-		return errors.Join(fmt.Errorf("%w: this is no backup, or one of another version", ErrCorrupt), err)
+func backupLine(version int) []byte { return fmt.Appendf(nil, "%s%d\n", backupPrefix, version) }
+
+// backupPlace is what message n of a backup is bound to: nothing can be taken from another backup,
+// moved or left out.
+func backupPlace(head []byte, n, kind uint64) string {
+	b := make([]byte, 0, len(head)+16)
+	b = append(b, head...)
+	return string(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(b, n), kind))
+}
+
+type backupWriter struct {
+	w    *bufio.Writer
+	sum  hash.Hash
+	seal *sealer
+	head []byte
+	n    uint64
+}
+
+func (b *backupWriter) raw(p []byte) error {
+	_, _ = b.sum.Write(p)
+	_, err := b.w.Write(p)
+	return err
+}
+
+func (b *backupWriter) frame(kind uint64, msg []byte) error {
+	head := binary.AppendUvarint(binary.AppendUvarint(nil, uint64(len(msg))+1), kind)
+	if err := b.raw(head); err != nil {
+		return err
 	}
-	var t taken
-	t.view, t.ttls = &view{}, map[int64]int64{}
-	seen := false
-	size := 0
-	for {
-		kind, msg, err := in.message()
+	return b.raw(msg)
+}
+
+// header is the first message; key seals the others.
+func (b *backupWriter) header(msg []byte, key *dataKey) error {
+	b.head = msg
+	b.seal = newSealer(0, nil)
+	if key != nil {
+		x, err := newXAES(key.secret)
 		if err != nil {
 			return err
 		}
-		if kind == 0 {
-			break
-		}
-		if seen != (kind != backupHeader) {
-			return fmt.Errorf("%w: the header of the backup is not first", ErrCorrupt)
-		}
-		switch kind {
-		case backupHeader:
-			seen = true
-			var rev, lease int64
-			if err := eachField(msg, pair("BackupHeader", &rev, &lease)); err != nil {
-				return err
-			}
-			if rev < 0 || rev > math.MaxInt64/2 {
-				return fmt.Errorf("%w: revision %d", ErrCorrupt, rev)
-			}
-			t.view.rev, t.view.compacted, t.lastLease = rev+restoreGap, rev+restoreGap, lease
-		case backupLease:
-			var id, ttl int64
-			if err := eachField(msg, pair("Lease", &id, &ttl)); err != nil {
-				return err
-			}
-			t.ttls[id] = ttl
-		case backupRecord:
-			v, value, err := decodeRecord(msg)
-			if err != nil {
-				return err
-			}
-			if value == nil {
-				value = []byte{}
-			}
-			v.value.Store(&value)
-			t.puts = append(t.puts, v)
-			if size += len(value) + len(v.key); size > 16<<20 {
-				if err := s.write(&t); err != nil {
-					return err
-				}
-				t.puts, size = nil, 0
-			}
-		default:
-			return fmt.Errorf("%w: message %d of the backup is not known", ErrCorrupt, kind)
-		}
+		b.seal = newSealer(key.id, x)
 	}
-	if !seen {
-		return fmt.Errorf("%w: empty backup", ErrCorrupt)
-	}
-	want := in.sum.Sum(nil)
-	got := make([]byte, len(want))
-	if err := in.full(got); err != nil || !bytes.Equal(got, want) {
-		return errors.Join(fmt.Errorf("%w: the checksum of the backup is wrong", ErrCorrupt), err)
-	}
-	return s.write(&t)
+	return b.frame(backupHeader, msg)
 }
 
-func (s *stateFile) write(t *taken) error {
-	if err := s.update(func(tx *bolt.Tx) error { return writeTaken(tx, t) }); err != nil {
-		return fmt.Errorf("write state file: %w", err)
-	}
-	return nil
+func (b *backupWriter) message(kind uint64, msg []byte) error {
+	b.n++
+	return b.frame(kind, b.seal.blob(nil, backupPlace(b.head, b.n, kind), msg))
 }
 
-func pair(name string, a, b *int64) func(protowire.Number, uint64, []byte) error {
-	return func(num protowire.Number, v uint64, _ []byte) error {
-		switch num {
-		case 1:
-			*a = int64(v)
-		case 2:
-			*b = int64(v)
-		default:
-			return unknownField(name, num)
-		}
-		return nil
+func (b *backupWriter) end() error {
+	if err := b.raw([]byte{0}); err != nil {
+		return err
 	}
-}
-
-type backupReader struct {
-	r   *bufio.Reader
-	sum hash.Hash
-}
-
-// ReadByte is for binary.ReadUvarint.
-func (b *backupReader) ReadByte() (byte, error) {
-	c, err := b.r.ReadByte()
-	if err == nil {
-		_, _ = b.sum.Write([]byte{c})
+	if _, err := b.w.Write(b.sum.Sum(nil)); err != nil {
+		return err
 	}
-	return c, err
-}
-
-func (b *backupReader) full(p []byte) error {
-	if _, err := io.ReadFull(b.r, p); err != nil {
-		return fmt.Errorf("%w: the backup is cut short: %w", ErrCorrupt, err)
-	}
-	_, _ = b.sum.Write(p)
-	return nil
-}
-
-// message returns kind 0 at the end.
-func (b *backupReader) message() (kind uint64, msg []byte, err error) {
-	n, err := binary.ReadUvarint(b)
-	if err != nil {
-		return 0, nil, fmt.Errorf("%w: the backup is cut short: %w", ErrCorrupt, err)
-	}
-	if n == 0 {
-		return 0, nil, nil
-	}
-	if n > MaxTxnBytes+1<<10 {
-		return 0, nil, fmt.Errorf("%w: a message of %d bytes in the backup", ErrCorrupt, n)
-	}
-	if kind, err = binary.ReadUvarint(b); err != nil {
-		return 0, nil, fmt.Errorf("%w: the backup is cut short: %w", ErrCorrupt, err)
-	}
-	msg = make([]byte, n-1)
-	return kind, msg, b.full(msg)
+	return b.w.Flush()
 }

@@ -42,11 +42,16 @@ func (f *files) beginAfterRestore() error {
 		return fmt.Errorf("begin after restore: %w", err)
 	}
 	if err := f.state.update(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketMeta).Put([]byte("applied"), u64(first.Index))
+		meta, err := f.ring.stateMeta(tx)
+		if err != nil {
+			return err
+		}
+		meta.applied, meta.brought = first.Index, first.Index
+		return putMeta(tx, &meta, f.ring.sealer())
 	}); err != nil {
 		return fmt.Errorf("begin after restore: %w", err)
 	}
-	f.state.durable = first.Index
+	f.state.durable, f.state.brought = first.Index, first.Index
 	if err := f.snaps.keep(&snapshotNote{Version: 1, Index: first.Index, Term: first.Term, Configuration: first.Data,
 		ConfigurationIndex: first.Index, Durable: first.Index}); err != nil {
 		return err
@@ -59,30 +64,11 @@ func (f *files) beginAfterRestore() error {
 // note says nothing good of is of no more use.
 func (f *files) afterArrival(dir string) error {
 	if err := os.Remove(filepath.Join(dir, fileArriving)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("open store: %w", err)
-	}
-	n := f.snaps.note()
-	if n == nil {
-		return nil
-	}
-	first, err := f.log.FirstIndex()
-	if err != nil || first == 0 {
 		return err
 	}
-	last, err := f.log.LastIndex()
-	if err != nil {
+	e, err := f.ends(f.state.durableIndex())
+	if err != nil || !e.stale() {
 		return err
 	}
-	stale := last < n.Index
-	if !stale && first <= n.Index {
-		var l raft.Log
-		if err := f.log.GetLog(n.Index, &l); err != nil {
-			return err
-		}
-		stale = l.Term != n.Term
-	}
-	if !stale {
-		return nil
-	}
-	return f.log.DeleteRange(first, last)
+	return f.log.DeleteRange(e.first, e.last)
 }

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,29 +9,67 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// Check walks everything and returns what is wrong, joined; nil if nothing is. It reads the whole
-// state file: it is for tests, and for whoever doubts a disk. Writes wait meanwhile.
+// Check walks everything and returns what is wrong, joined, the first finding first; nil if nothing
+// is. In memory: the order and balance of the index, the chain of revisions and versions of each key,
+// the log of changes, the leases. On disk: every page and checksum of the state file, every record of
+// the raft log, raft's stable values, the snapshot note, and what each says of the others. It reads
+// all of the folder: it is for tests, and for whoever doubts a disk. Writes wait meanwhile.
 func (s *Store) Check(ctx context.Context) error {
-	if s.files.state != nil && s.fail.get() == nil {
-		if err := s.files.state.flush(s.m); err != nil {
-			s.fail.set(err)
-			return err
-		}
+	onDisk := s.files.state != nil && s.fail.get() == nil
+	if onDisk {
+		s.files.state.flushing.Lock()
+		defer s.files.state.flushing.Unlock()
 	}
 	s.m.step.Lock()
 	defer s.m.step.Unlock()
-	var errs []error
-	bad := func(format string, args ...any) {
-		if len(errs) < 100 {
-			errs = append(errs, fmt.Errorf("%w: "+format, append([]any{ErrCorrupt}, args...)...))
+	if onDisk {
+		t, err := s.m.takeStill()
+		if err == nil {
+			err = s.files.state.flushTaken(t)
+		}
+		if err != nil {
+			s.fail.set(err)
+			return advised(err)
 		}
 	}
+	var found findings
 	v := s.m.view.Load()
-	known := s.m.checkIndex(ctx, v, bad)
-	if s.files.state != nil && s.fail.get() == nil && s.m.pendingBytes() == 0 {
-		s.files.state.check(v, known, bad)
+	known := s.m.checkIndex(ctx, v, found.bad)
+	if onDisk {
+		s.files.check(ctx, s.m, v, known, found.bad)
 	}
-	return errors.Join(append(errs, context.Cause(ctx))...)
+	return errors.Join(append(found.errs, context.Cause(ctx))...)
+}
+
+// CheckFolder is Check for a folder that no Store has open, of which it changes nothing. cfg says
+// where it is, and with which KeyProvider it is sealed.
+func CheckFolder(ctx context.Context, cfg Config) error {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return err
+	}
+	f, err := openToRead(&cfg)
+	if err != nil {
+		return fmt.Errorf("check %s: %w", cfg.Dir, err)
+	}
+	defer func() { _ = f.close() }()
+	m := newMachine(f.state)
+	if err := f.state.fill(m); err != nil {
+		return fmt.Errorf("check %s: %w", cfg.Dir, err)
+	}
+	var found findings
+	v := m.view.Load()
+	known := m.checkIndex(ctx, v, found.bad)
+	f.check(ctx, m, v, known, found.bad)
+	return errors.Join(append(found.errs, context.Cause(ctx))...)
+}
+
+type findings struct{ errs []error }
+
+func (f *findings) bad(format string, args ...any) {
+	if len(f.errs) < 100 {
+		f.errs = append(f.errs, fmt.Errorf("%w: "+format, append([]any{ErrCorrupt}, args...)...))
+	}
 }
 
 type place struct {
@@ -41,14 +80,24 @@ type place struct {
 func (m *machine) checkIndex(ctx context.Context, v *view, bad func(string, ...any)) map[place]*version {
 	known := map[place]*version{}
 	last, first := "", true
+	recent := 0
 	v.root.ascend("", func(key string, vers []*version) bool {
 		if !first && key <= last {
 			bad("key %q comes after %q", key, last)
 		}
 		last, first = key, false
+		if len(vers) == 0 {
+			bad("%q has no versions", key)
+		}
 		for i, x := range vers {
-			if x.key != key || x.mod > v.rev || x.create > x.mod {
-				bad("version %d.%d of %q", x.mod, x.sub, key)
+			at := place{x.mod, x.sub}
+			switch other := known[at]; {
+			case other != nil:
+				bad("%q and %q have both version %d.%d", other.key, key, x.mod, x.sub)
+			case x.key != key || x.mod <= 0 || x.mod > v.rev || !x.tomb && (x.create <= 0 || x.create > x.mod):
+				bad("version %d.%d of %q, created at %d, in a store at revision %d", x.mod, x.sub, key, x.create, v.rev)
+			case !x.tomb && (x.ver == 1) != (x.create == x.mod):
+				bad("version %d of %q is the write number %d since its creation at %d", x.mod, key, x.ver, x.create)
 			}
 			if i+1 < len(vers) && vers[i+1].mod <= v.compacted {
 				bad("version %d of %q was replaced before %d and is kept", x.mod, key, v.compacted)
@@ -56,30 +105,91 @@ func (m *machine) checkIndex(ctx context.Context, v *view, bad func(string, ...a
 			if i > 0 {
 				checkSuccession(vers[i-1], x, bad)
 			}
-			known[place{x.mod, x.sub}] = x
+			known[at] = x
+			if x.mod > v.compacted {
+				recent++
+			}
+		}
+		if x := current(vers); x != nil && x.lease != 0 {
+			if l := m.leases[x.lease]; l == nil {
+				bad("%q is attached to lease %d, which is not there", key, x.lease)
+			} else if _, ok := l.keys[key]; !ok {
+				bad("%q is attached to lease %d, which does not know it", key, x.lease)
+			}
 		}
 		return ctx.Err() == nil
 	})
 	checkHeap(v.root, bad)
-	prev := place{mod: v.compacted}
-	for _, x := range v.log {
-		if at := (place{x.mod, x.sub}); x.mod < prev.mod || x.mod == prev.mod && x.sub <= prev.sub && prev.mod > v.compacted {
-			bad("the log has %d.%d after %d.%d", x.mod, x.sub, prev.mod, prev.sub)
-		} else {
-			prev = at
-		}
-		if known[prev] != x {
-			bad("version %d.%d of %q is in the log and not in the index", x.mod, x.sub, x.key)
-		}
-	}
+	m.checkLog(v, known, recent, bad)
 	for id, l := range m.leases {
+		if id <= 0 || id > m.lastLease || l.ttlMillis <= 0 {
+			bad("lease %d of %d ms, and the last one granted was %d", id, l.ttlMillis, m.lastLease)
+		}
 		for key := range l.keys {
 			if x := current(v.root.find(key)); x == nil || x.lease != id {
 				bad("lease %d holds %q, which does not know it", id, key)
 			}
 		}
 	}
+	m.checkSessions(bad)
+	if v.compacted > v.rev {
+		bad("compacted to %d, beyond revision %d", v.compacted, v.rev)
+	}
 	return known
+}
+
+// checkSessions checks what is kept so that no write is done twice.
+func (m *machine) checkSessions(bad func(string, ...any)) {
+	if n := len(m.sessions.byClient); n > maxSessions {
+		bad("there are %d sessions, more than %d", n, maxSessions)
+	}
+	applied := m.appliedIndex()
+	for id, s := range m.sessions.byClient {
+		if id == 0 || id > m.sessions.last || s.used > applied {
+			bad("session %d, used at entry %d; the last one was %d, and entries are in up to %d", id, s.used, m.sessions.last, applied)
+		}
+		for seq := range s.results {
+			if seq < s.floor {
+				bad("session %d keeps the outcome of write %d, below %d", id, seq, s.floor)
+			}
+		}
+	}
+}
+
+func (m *machine) checkSessionsIn(tx *bolt.Tx, open *opener, bad func(string, ...any)) error {
+	n := 0
+	err := tx.Bucket(bucketSession).ForEach(func(k, raw []byte) error {
+		n++
+		id, s, err := openSession(k, raw, open)
+		if err != nil {
+			bad("state file: %v", err)
+		} else if x := m.sessions.byClient[id]; x == nil || !bytes.Equal(x.encode(), s.encode()) {
+			bad("session %d is in the file and not, or not alike, in memory", id)
+		}
+		return nil
+	})
+	if err == nil && n != len(m.sessions.byClient) {
+		bad("%d sessions in the file, %d in memory", n, len(m.sessions.byClient))
+	}
+	return err
+}
+
+// checkLog checks the changes that watchers read: all of them above the compaction, in order.
+func (m *machine) checkLog(v *view, known map[place]*version, recent int, bad func(string, ...any)) {
+	prev := place{mod: v.compacted}
+	for i, x := range v.log {
+		switch at := (place{x.mod, x.sub}); {
+		case x.mod < prev.mod, i > 0 && x.mod == prev.mod && x.sub <= prev.sub, i == 0 && x.mod <= prev.mod:
+			bad("the log of changes has %d.%d after %d.%d", x.mod, x.sub, prev.mod, prev.sub)
+		case known[at] != x:
+			bad("version %d.%d of %q is in the log of changes and not in the index", x.mod, x.sub, x.key)
+		default:
+			prev = at
+		}
+	}
+	if len(v.log) != recent {
+		bad("the log of changes has %d versions, and the index %d since revision %d", len(v.log), recent, v.compacted)
+	}
 }
 
 func checkSuccession(a, b *version, bad func(string, ...any)) {
@@ -99,6 +209,9 @@ func checkHeap(n *node, bad func(string, ...any)) {
 	if n == nil {
 		return
 	}
+	if n.prio != priority(n.key) {
+		bad("the index has the wrong priority at %q", n.key)
+	}
 	for _, c := range []*node{n.left, n.right} {
 		if c != nil && c.prio > n.prio {
 			bad("the index is out of balance at %q", n.key)
@@ -107,38 +220,115 @@ func checkHeap(n *node, bad func(string, ...any)) {
 	}
 }
 
-// check compares the file with what memory knows; the two agree right after a flush.
-func (s *stateFile) check(v *view, known map[place]*version, bad func(string, ...any)) {
-	err := s.view(func(tx *bolt.Tx) error {
-		for err := range tx.Check() {
+// check compares the files with each other and with what memory knows; the two agree right after a
+// flush. It is called with flushing and step held.
+func (f *files) check(ctx context.Context, m *machine, v *view, known map[place]*version, bad func(string, ...any)) {
+	f.state.check(ctx, m, v, known, bad)
+	f.segs.check(bad)
+	f.stable.(*stableStore).check(bad)
+	f.snaps.check(bad)
+	e, err := f.ends(f.state.durable)
+	if err == nil {
+		err = e.check()
+	}
+	if err != nil {
+		bad("%v", err)
+	}
+}
+
+func (s *stateFile) check(ctx context.Context, m *machine, v *view, known map[place]*version, bad func(string, ...any)) {
+	if damage := checkPages(s.path, true); len(damage) > 0 {
+		for _, err := range damage {
 			bad("state file: %v", err)
 		}
-		values := tx.Bucket(bucketVal)
-		n := 0
-		err := tx.Bucket(bucketRev).ForEach(func(k, rec []byte) error {
-			r, _, err := decodeRecord(rec)
+		return // whatever is read from it means nothing
+	}
+	err := s.view(func(tx *bolt.Tx) error {
+		s.checkMeta(tx, m, v, bad)
+		open := s.ring.opener()
+		leases := 0
+		err := tx.Bucket(bucketLease).ForEach(func(k, t []byte) error {
+			leases++
+			id, ttl, err := openLease(k, t, &open)
 			if err != nil {
-				return err
-			}
-			n++
-			x := known[place{r.mod, r.sub}]
-			if x == nil || x.key != r.key || x.ver != r.ver || x.tomb != r.tomb || x.create != r.create {
-				bad("version %d.%d of %q is in the file and not in memory", r.mod, r.sub, r.key)
-			}
-			if (values.Get(k) == nil) != r.tomb {
-				bad("version %d.%d of %q has a value only if it is not a deletion", r.mod, r.sub, r.key)
+				bad("state file: %v", err)
+			} else if l := m.leases[id]; l == nil || l.ttlMillis != ttl {
+				bad("lease %d of %d ms is in the file and not in memory", id, ttl)
 			}
 			return nil
 		})
-		if n != len(known) {
-			bad("%d versions in the file, %d in memory", n, len(known))
+		if err != nil {
+			return err
 		}
-		if rev := int64(metaGet(tx.Bucket(bucketMeta), "revision")); rev != v.rev {
-			bad("the file ends at revision %d, memory at %d", rev, v.rev)
+		if leases != len(m.leases) {
+			bad("%d leases in the file, %d in memory", leases, len(m.leases))
 		}
-		return err
+		if err := m.checkSessionsIn(tx, &open, bad); err != nil {
+			return err
+		}
+		return s.checkVersions(ctx, tx, known, bad)
 	})
 	if err != nil {
 		bad("state file: %v", err)
 	}
+}
+
+func (s *stateFile) checkMeta(tx *bolt.Tx, m *machine, v *view, bad func(string, ...any)) {
+	meta, err := s.ring.stateMeta(tx)
+	switch {
+	case err != nil:
+		bad("state file: %v", err)
+	case meta.revision != v.rev || meta.compacted != v.compacted:
+		bad("the file is at revision %d, compacted to %d; memory is at %d, compacted to %d", meta.revision, meta.compacted, v.rev, v.compacted)
+	case meta.lease != m.lastLease:
+		bad("the last lease is %d in the file, %d in memory", meta.lease, m.lastLease)
+	case meta.session != m.sessions.last || max(1, meta.version) != m.formatVersion():
+		bad("the last session is %d and the version %d in the file, %d and %d in memory", meta.session, meta.version, m.sessions.last, m.formatVersion())
+	case meta.applied != m.appliedIndex() || meta.applied != s.durable || meta.brought != s.brought:
+		bad("the file has entries up to %d, up to %d of them brought; memory has them up to %d and %d", meta.applied, meta.brought, m.appliedIndex(), s.brought)
+	}
+}
+
+func (s *stateFile) checkVersions(ctx context.Context, tx *bolt.Tx, known map[place]*version, bad func(string, ...any)) error {
+	values := tx.Bucket(bucketVal)
+	open, openValue := s.ring.opener(), s.ring.opener()
+	n, valued := 0, 0
+	err := tx.Bucket(bucketRev).ForEach(func(k, rec []byte) error {
+		n++
+		r, err := openRecord(k, rec, &open)
+		if err != nil {
+			bad("state file: %v", err)
+			return nil
+		}
+		x := known[place{r.mod, r.sub}]
+		if x == nil || x.key != r.key || x.ver != r.ver || x.tomb != r.tomb || x.create != r.create || x.lease != r.lease || string(r.diskKey()) != string(k) {
+			bad("version %d.%d of %q is in the file and not in memory", r.mod, r.sub, r.key)
+		}
+		value := values.Get(k)
+		if value != nil {
+			valued++
+		}
+		if (value == nil) != r.tomb {
+			bad("version %d.%d of %q has a value only if it is not a deletion", r.mod, r.sub, r.key)
+		} else if value != nil {
+			if _, err := openValue.blob(value, placeIn(bucketVal, k)); err != nil {
+				bad("the value of %q at revision %d: %v", r.key, r.mod, err)
+			}
+		}
+		return ctx.Err()
+	})
+	if err != nil {
+		return err
+	}
+	if n != len(known) {
+		bad("%d versions in the file, %d in memory", n, len(known))
+	}
+	all := 0
+	if err := values.ForEach(func(_, _ []byte) error { all++; return nil }); err != nil {
+		return err
+	}
+	if all != valued {
+		bad("%d values in the file belong to no version", all-valued)
+	}
+	return nil
 }

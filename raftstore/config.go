@@ -35,6 +35,14 @@ type Config struct {
 	// RemoveDeadAfter is how long a voter must have been away before it is removed, and only if at
 	// least three voters remain and enough of them are healthy; 0 is 24 hours, negative: never.
 	RemoveDeadAfter time.Duration
+	// KeyProvider has everything in Dir, and every backup, sealed under a data key that it wraps. A
+	// folder that was not sealed is sealed when it is opened with one. nil: nothing is sealed, and a
+	// folder that is sealed is refused with ErrKey.
+	KeyProvider KeyProvider
+	// Unseal has a folder that KeyProvider sealed written anew, unsealed, when it is opened.
+	Unseal bool
+	// Backups has Run write a backup into a folder from time to time. The zero value: none.
+	Backups BackupSchedule
 	// Logger; nil discards. What raft reports as information is logged for debugging.
 	Logger *slog.Logger
 	// Clock; nil is the system's.
@@ -76,7 +84,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("%w: Join and Address need a Network", ErrInvalid)
 	}
 	if c.speaks == 0 {
-		c.speaks = formatNow
+		c.speaks = formatVersion
 	}
 	if c.RemoveDeadAfter == 0 {
 		c.RemoveDeadAfter = 24 * time.Hour

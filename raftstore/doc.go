@@ -22,7 +22,15 @@
 // # Durability
 //
 // A write is acknowledged after it is synced to the raft log. When the disk fails or is full, the
-// node becomes degraded: writes return ErrDegraded, Local reads go on, and nothing panics.
+// node becomes degraded: writes return ErrDegraded with what to do, Local reads go on, and nothing
+// panics. It stays degraded when the cause is gone: end Run, Close, Open and Run again. Check and
+// CheckFolder say whether a folder is sound.
+//
+// # Encryption at rest
+//
+// With Config.KeyProvider everything in the folder, and every backup, is sealed with AES-256-GCM;
+// FileKey is a provider with a key in a file. See RotateKey, RewrapKey, and DESIGN.md for what
+// remains visible.
 //
 // # Caveats
 //

@@ -26,6 +26,10 @@ var (
 	ErrLocked = errors.New("raftstore: the data folder is in use")
 	// ErrCorrupt: stored bytes fail their checksum or contradict each other.
 	ErrCorrupt = errors.New("raftstore: stored data is corrupt")
+	// ErrNewer: a folder or a backup was written by a newer version of this package.
+	ErrNewer = errors.New("raftstore: written by a newer version")
+	// ErrKey: what is stored is sealed, and the KeyProvider does not open it. Nothing was written.
+	ErrKey = errors.New("raftstore: the key does not fit")
 	// ErrInvalid: the request makes no sense, whatever is stored.
 	ErrInvalid = errors.New("raftstore: invalid request")
 )

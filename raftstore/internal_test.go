@@ -107,7 +107,7 @@ func TestADiskThatFailsDegradesTheNode(t *testing.T) {
 
 func TestTheLogKeepsWhatItWasGiven(t *testing.T) {
 	dir := t.TempDir()
-	s, err := openLog(dir, nil)
+	s, err := openLog(dir, &keyring{}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestTheLogKeepsWhatItWasGiven(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if s, err = openLog(dir, nil); err != nil {
+		if s, err = openLog(dir, &keyring{}, nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -92,6 +92,9 @@ type sample struct {
 
 // target is the revision to compact to, or 0.
 func (h *history) target(now time.Time, rev, compacted int64) int64 {
+	if n := len(h.samples); now.Before(h.last) || n > 0 && now.Before(h.samples[n-1].at) {
+		h.samples, h.last = nil, time.Time{} // the clock was set back: what it said then means nothing
+	}
 	if n := len(h.samples); n == 0 || h.samples[n-1].rev != rev {
 		// A few hundred samples cover the age well enough.
 		if n == 0 || now.Sub(h.samples[n-1].at) >= h.age/256 {

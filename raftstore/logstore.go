@@ -1,11 +1,13 @@
 package raftstore
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -16,12 +18,14 @@ import (
 type logStore struct {
 	dir  string
 	hook func(op string) error // faults by label, for tests
+	ring *keyring
 
 	mu       sync.RWMutex
 	segs     []*segment // ascending and contiguous; the last one is written to
 	first    uint64     // 0: empty
 	bytes    int64
 	buf      []byte
+	readOnly bool
 	poisoned error // a failed sync: what the file holds is no longer known
 }
 
@@ -31,20 +35,37 @@ type segment struct {
 	first   uint64
 	offsets []uint32
 	size    uint32
+	key     uint32  // of the keyring; 0: not sealed
+	seal    *sealer // the run of what this process appends
 }
 
 func (g *segment) last() uint64 { return g.first + uint64(len(g.offsets)) - 1 }
 
-func openLog(dir string, hook func(string) error) (*logStore, error) {
+func openLog(dir string, ring *keyring, hook func(string) error) (*logStore, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	s := &logStore{dir: dir, hook: hook}
-	names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
-	if err != nil {
+	return scanLog(&logStore{dir: dir, hook: hook, ring: ring})
+}
+
+// readLog is openLog for who writes nothing: a torn tail stays where it is.
+func readLog(dir string, ring *keyring) (*logStore, error) {
+	return scanLog(&logStore{dir: dir, ring: ring, poisoned: ErrInvalid, readOnly: true})
+}
+
+func scanLog(s *logStore) (*logStore, error) {
+	dir := s.dir
+	// Not filepath.Glob, which takes a folder that it cannot read for an empty one.
+	entries, err := os.ReadDir(dir)
+	if err != nil && !(s.readOnly && errors.Is(err, os.ErrNotExist)) {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	slices.Sort(names)
+	var names []string
+	for _, e := range entries { // in the order of their names
+		if strings.HasSuffix(e.Name(), ".seg") {
+			names = append(names, filepath.Join(dir, e.Name()))
+		}
+	}
 	for i, name := range names {
 		if err := s.openSegment(name, i == len(names)-1); err != nil {
 			_ = s.Close()
@@ -67,12 +88,18 @@ func (s *logStore) openSegment(name string, newest bool) error {
 	if err != nil {
 		return err
 	}
-	first, ok := decodeSegHeader(b)
+	first, key, ok := decodeSegHeader(b)
 	if !ok {
 		if newest && len(b) <= segHeader {
+			if s.readOnly {
+				return nil
+			}
 			return removeSynced(name) // the power failed while it was made: it never held anything
 		}
 		return fmt.Errorf("%w: segment header", ErrCorrupt)
+	}
+	if key == 0 && s.ring.strict() {
+		return fmt.Errorf("%w: it is not sealed where everything is", ErrCorrupt)
 	}
 	if n := len(s.segs); n > 0 && s.segs[n-1].last()+1 != first {
 		return fmt.Errorf("%w: entries end at %d and go on at %d", ErrCorrupt, s.segs[n-1].last(), first)
@@ -84,19 +111,46 @@ func (s *logStore) openSegment(name string, newest bool) error {
 	if good < len(b) && !newest {
 		return fmt.Errorf("%w: entry %d", ErrCorrupt, first+uint64(len(offsets)))
 	}
-	f, err := os.OpenFile(name, os.O_RDWR, 0)
+	mode := os.O_RDWR
+	if s.readOnly {
+		mode = os.O_RDONLY
+	}
+	f, err := os.OpenFile(name, mode, 0)
 	if err != nil {
 		return err
 	}
-	if good < len(b) {
+	if good < len(b) && !s.readOnly {
 		if err := truncateSynced(f, int64(good)); err != nil {
 			_ = f.Close()
 			return err
 		}
 	}
-	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good)})
+	if newest && !s.readOnly {
+		if err := writeTailAgain(f, b[:good], offsets); err != nil {
+			_ = f.Close()
+			return err
+		}
+	}
+	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good), key: key})
 	s.bytes += int64(good)
 	return nil
+}
+
+// writeTailAgain writes and syncs the last batch of a segment once more. After a sync that failed,
+// the kernel may hold the bytes as if they were on the disk, and they are not: this process would take
+// for durable what the next loss of power takes away. Everything before was synced with success.
+func writeTailAgain(f *os.File, b []byte, offsets []uint32) error {
+	if len(offsets) == 0 {
+		return f.Sync()
+	}
+	r, _, ok := parseRecord(b[offsets[len(offsets)-1]:])
+	if !ok {
+		return fmt.Errorf("%w: the last entry", ErrCorrupt)
+	}
+	if _, err := f.WriteAt(b[r.synced:], int64(r.synced)); err != nil {
+		return err
+	}
+	return syncData(f)
 }
 
 func truncateSynced(f *os.File, size int64) error {
@@ -181,9 +235,14 @@ func (s *logStore) GetLog(index uint64, l *raft.Log) error {
 	if _, err := g.f.ReadAt(b, int64(start)); err != nil && err != io.EOF {
 		return fmt.Errorf("read entry %d: %w", index, err)
 	}
-	if _, _, ok := parseRecord(b, l); !ok || l.Index != index {
+	r, _, ok := parseRecord(b)
+	if !ok || r.Index != index {
 		return fmt.Errorf("%w: entry %d", ErrCorrupt, index)
 	}
+	if err := r.open(s.ring, g.key); err != nil {
+		return fmt.Errorf("read entry %d: %w", index, err)
+	}
+	*l = r.Log
 	return nil
 }
 
@@ -226,13 +285,18 @@ func (s *logStore) storeLocked(logs []*raft.Log) error {
 			return fmt.Errorf("%w: entries %d and %d in one batch", ErrInvalid, logs[0].Index, l.Index)
 		}
 		offsets = append(offsets, synced+uint32(len(s.buf)))
-		s.buf = appendRecord(s.buf, l, synced)
+		s.buf = appendRecord(s.buf, l, synced, g.seal)
 	}
 	if len(s.buf) > maxRecord {
 		return fmt.Errorf("%w: batch of %d bytes", ErrInvalid, len(s.buf))
 	}
 	if _, err := g.f.WriteAt(s.buf, int64(synced)); err != nil {
 		return err
+	}
+	if s.hook != nil {
+		if err := s.hook("log sync"); err != nil {
+			return err
+		}
 	}
 	if err := syncData(g.f); err != nil {
 		return err
@@ -249,15 +313,23 @@ func (s *logStore) storeLocked(logs []*raft.Log) error {
 	return nil
 }
 
+// sealable says whether the segment has the key that is current, and can be appended to.
+func (g *segment) sealable(ring *keyring) bool {
+	if g.seal == nil {
+		g.seal = ring.sealer()
+	}
+	return g.seal.id == g.key && g.key == ring.currentKey()
+}
+
 // writableLocked returns the segment that the entry next goes to.
 func (s *logStore) writableLocked(next uint64) (*segment, error) {
 	if n := len(s.segs); n > 0 {
 		g := s.segs[n-1]
-		if len(g.offsets) > 0 && g.size < segMaxSize {
+		if len(g.offsets) > 0 && g.size < segMaxSize && g.sealable(s.ring) {
 			return g, nil
 		}
 		if len(g.offsets) == 0 {
-			if g.first == next {
+			if g.first == next && g.sealable(s.ring) {
 				return g, nil
 			}
 			if err := s.dropLocked(n - 1); err != nil {
@@ -270,7 +342,8 @@ func (s *logStore) writableLocked(next uint64) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err = f.Write(encodeSegHeader(next)); err == nil {
+	seal := s.ring.sealer()
+	if _, err = f.Write(encodeSegHeader(next, seal.id)); err == nil {
 		if err = f.Sync(); err == nil {
 			err = syncDir(s.dir)
 		}
@@ -279,7 +352,7 @@ func (s *logStore) writableLocked(next uint64) (*segment, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	g := &segment{f: f, path: path, first: next, size: segHeader}
+	g := &segment{f: f, path: path, first: next, size: segHeader, key: seal.id, seal: seal}
 	s.segs = append(s.segs, g)
 	s.bytes += segHeader
 	return g, nil

@@ -158,9 +158,9 @@ func TestLeadershipIsHandedOverBeforeAStop(t *testing.T) {
 }
 
 func TestAMemberThatLagsIsSentTheState(t *testing.T) {
-	for _, memory := range []bool{false, true} {
-		t.Run(fmt.Sprintf("memory=%v", memory), func(t *testing.T) {
-			c := raftstoretest.NewCluster(t, raftstoretest.ClusterConfig{Memory: memory})
+	for name, cfg := range clusterKinds {
+		t.Run(name, func(t *testing.T) {
+			c := raftstoretest.NewCluster(t, cfg)
 			ctx := within(t, 60*time.Second)
 			_, leader := c.Leader()
 			id, behind := c.Follower()
@@ -249,7 +249,7 @@ func TestAMemberThatLagsIsSentTheState(t *testing.T) {
 				}
 			}
 			same(behind)
-			if memory {
+			if cfg.Memory {
 				return
 			}
 			c.Kill(id)

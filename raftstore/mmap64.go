@@ -2,4 +2,4 @@
 
 package raftstore
 
-const initialMmap = 1 << 30
+const initialMmap = 1 << 35

@@ -9,23 +9,24 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A folder holds LOCK, FORMAT, state.db, stable, snapshot and log/. FORMAT is written last: while
+// A folder holds LOCK, FORMAT, state.db, stable, snapshot and log/, and KEYS if it is sealed. FORMAT is written last: while
 // INITIALIZING is there, nothing in the folder has been promised to anybody, and it starts over.
 const (
 	fileLock   = "LOCK"
 	fileFormat = "FORMAT"
 	fileInit   = "INITIALIZING"
+	fileKeys   = "KEYS"
 	fileState  = "state.db"
 	fileStable = "stable"
 	fileSnap   = "snapshot"
 	dirLog     = "log"
 	// fileArriving is a state that another member is sending; see transfer.go.
 	fileArriving = "state.arriving"
-	formatBytes  = "pintle raftstore 1\n"
 )
 
 type files struct {
 	lock    *os.File
+	ring    *keyring
 	state   *stateFile // nil in memory
 	log     raft.LogStore
 	segs    *logStore // nil in memory
@@ -42,10 +43,14 @@ func (f *files) close() error {
 	return errors.Join(errs...)
 }
 
-func openMemory() *files {
+func openMemory(cfg *Config) *files {
 	mem := raft.NewInmemStore()
-	snaps, _ := openSnapshots("", nil)
-	return &files{log: mem, stable: mem, snaps: snaps}
+	ring := &keyring{}
+	if !cfg.Unseal {
+		ring.provider = cfg.KeyProvider
+	}
+	snaps, _ := openSnapshots("", ring, nil)
+	return &files{ring: ring, log: mem, stable: mem, snaps: snaps}
 }
 
 // openFolder opens the folder, or makes it. fill, on a new folder, puts in what it starts with.
@@ -71,22 +76,34 @@ func openFolder(cfg *Config, fill func(*stateFile) error) (_ *files, err error) 
 	if fill != nil && !fresh {
 		return nil, fmt.Errorf("%w: %s holds a store already", ErrInvalid, dir)
 	}
-	if f.state, err = openState(filepath.Join(dir, fileState), cfg.fault); err != nil {
+	if f.ring, err = openKeys(filepath.Join(dir, fileKeys)); err != nil {
+		return nil, err
+	}
+	if err := f.ring.unlock(cfg.KeyProvider); err != nil {
+		return nil, err
+	}
+	sealed := cfg.KeyProvider != nil && !cfg.Unseal
+	if fresh && sealed {
+		if err := f.ring.begin(sealed, false); err != nil {
+			return nil, fmt.Errorf("open store %s: %w", dir, err)
+		}
+	}
+	if f.state, err = openState(filepath.Join(dir, fileState), f.ring, cfg.fault); err != nil {
 		return nil, err
 	}
 	f.closers = append(f.closers, f.state.close)
-	if f.segs, err = openLog(filepath.Join(dir, dirLog), cfg.fault); err != nil {
+	if f.segs, err = openLog(filepath.Join(dir, dirLog), f.ring, cfg.fault); err != nil {
 		return nil, err
 	}
 	f.log = f.segs
 	f.closers = append(f.closers, f.segs.Close)
-	stable, err := openStable(filepath.Join(dir, fileStable), cfg.fault)
+	stable, err := openStable(filepath.Join(dir, fileStable), f.ring, cfg.fault)
 	if err != nil {
 		return nil, err
 	}
 	f.stable = stable
 	f.closers = append(f.closers, stable.Close)
-	if f.snaps, err = openSnapshots(filepath.Join(dir, fileSnap), cfg.fault); err != nil {
+	if f.snaps, err = openSnapshots(filepath.Join(dir, fileSnap), f.ring, cfg.fault); err != nil {
 		return nil, err
 	}
 	if fresh {
@@ -103,9 +120,15 @@ func openFolder(cfg *Config, fill func(*stateFile) error) (_ *files, err error) 
 		}
 	}
 	if err := f.consistent(); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
-	return f, f.afterArrival(dir)
+	if err := f.afterArrival(dir); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	if err := f.resealNow(sealed); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
+	return f, nil
 }
 
 // beginInit says whether the folder is to be filled, and clears what a crash left of an earlier try.
@@ -116,15 +139,12 @@ func beginInit(dir string) (fresh bool, err error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return false, err
 	}
-	b, err := os.ReadFile(path(fileFormat))
-	switch {
-	case err == nil && string(b) == formatBytes:
+	switch err := migrate(dir, formatVersion, migrations()); {
+	case err == nil:
 		if started { // the crash came between the last two steps
 			return false, removeSynced(path(fileInit))
 		}
 		return false, nil
-	case err == nil:
-		return false, fmt.Errorf("%w: format %q is not known here, this is %q", ErrCorrupt, b, formatBytes)
 	case !errors.Is(err, os.ErrNotExist):
 		return false, err
 	}
@@ -138,7 +158,7 @@ func beginInit(dir string) (fresh bool, err error) {
 			return false, err
 		}
 	}
-	for _, name := range []string{fileState, fileStable, fileSnap, dirLog} {
+	for _, name := range []string{fileKeys, fileState, fileStable, fileSnap, dirLog} {
 		if err := os.RemoveAll(path(name)); err != nil {
 			return false, err
 		}
@@ -147,22 +167,10 @@ func beginInit(dir string) (fresh bool, err error) {
 }
 
 func endInit(dir string) error {
-	if err := writeFileSynced(filepath.Join(dir, fileFormat), []byte(formatBytes)); err != nil {
+	if err := writeFileSynced(filepath.Join(dir, fileFormat), formatLine(formatVersion)); err != nil {
 		return err
 	}
 	return removeSynced(filepath.Join(dir, fileInit))
-}
-
-// consistent checks what must hold between the files.
-func (f *files) consistent() error {
-	n := f.snaps.note()
-	if n == nil {
-		return nil
-	}
-	if d := f.state.durableIndex(); d < n.Durable {
-		return fmt.Errorf("%w: the state file ends at entry %d and the log begins after %d", ErrCorrupt, d, n.Durable)
-	}
-	return nil
 }
 
 func bootstrap(cfg *Config, f *files) error {

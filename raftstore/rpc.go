@@ -19,8 +19,8 @@ import (
 // little-endian; an answer has the number of its call. The payload is a protobuf message of
 // store.proto, or, where the status says so, an error.
 const (
-	frameHeader = 4 + 8 + 1
-	maxFrame    = 64 << 20
+	callHeader = 4 + 8 + 1
+	maxFrame   = 64 << 20
 	// callWait bounds a call whose caller has all the time in the world; it is asked again then.
 	callWait = 10 * time.Second
 )
@@ -45,15 +45,15 @@ const (
 // errPeerLost: the connection broke before the answer came. The call may have had its effect.
 var errPeerLost = errors.New("raftstore: the connection to the member broke")
 
-func appendFrame(b []byte, call uint64, kind uint8, payload []byte) []byte {
+func appendCall(b []byte, call uint64, kind uint8, payload []byte) []byte {
 	b = binary.LittleEndian.AppendUint32(b, uint32(8+1+len(payload)))
 	b = binary.LittleEndian.AppendUint64(b, call)
 	b = append(b, kind)
 	return append(b, payload...)
 }
 
-func readFrame(r *bufio.Reader) (call uint64, kind uint8, payload []byte, err error) {
-	var head [frameHeader]byte
+func readCall(r *bufio.Reader) (call uint64, kind uint8, payload []byte, err error) {
+	var head [callHeader]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return 0, 0, nil, err
 	}
@@ -85,7 +85,7 @@ func (w *frameWriter) write(call uint64, kind uint8, payload []byte) error {
 	if w.err != nil {
 		return w.err
 	}
-	w.buf = appendFrame(w.buf, call, kind, payload)
+	w.buf = appendCall(w.buf, call, kind, payload)
 	if w.writing {
 		return nil // whoever writes takes it along
 	}
@@ -134,7 +134,7 @@ func newPeer(c net.Conn) *peer {
 func (p *peer) read() {
 	r := bufio.NewReaderSize(p.w.c, 64<<10)
 	for {
-		call, status, payload, err := readFrame(r)
+		call, status, payload, err := readCall(r)
 		if err != nil {
 			break
 		}
@@ -282,7 +282,7 @@ func serveCalls(ctx context.Context, c net.Conn, handle func(context.Context, ca
 	w := &frameWriter{c: c}
 	r := bufio.NewReaderSize(c, 64<<10)
 	for {
-		call, kind, payload, err := readFrame(r)
+		call, kind, payload, err := readCall(r)
 		if err != nil {
 			_ = c.Close()
 			return

@@ -4,105 +4,160 @@ import (
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
+	"math"
 	"time"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// A segment is a header and records.
+// A segment is a header and records. The header is a magic word, first index u64, data key u32 and
+// the CRC-32C of these, little-endian; a record is a LogRecord in a frame.
 //
-//	header  "PINTLOG1", first index u64, crc32c u32 of the 16 bytes before
-//	record  length u32 of what follows crc, crc32c u32 of it, then
-//	        synced u32, index u64, term u64, type u8, appended unix ns i64, ext length u32, ext, data
-//
-// Little-endian. synced is the size that the segment had when the write of this record's batch
-// began: everything below was synced before. It tells a torn tail, which nobody was promised, from
-// damage to what was acknowledged.
+// LogRecord.synced is the size that the segment had when the write of this record's batch began:
+// everything below was synced before. It tells a torn tail, which nobody was promised, from damage to
+// what was acknowledged.
 const (
 	segMagic   = "PINTLOG1"
-	segHeader  = 8 + 8 + 4
-	recHeader  = 8
-	recFixed   = 4 + 8 + 8 + 1 + 8 + 4
+	segHeader  = 8 + 8 + 4 + 4
 	maxRecord  = 1 << 30
 	segMaxSize = 8 << 20
 )
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-func encodeSegHeader(first uint64) []byte {
+func encodeSegHeader(first uint64, key uint32) []byte {
 	b := append([]byte(segMagic), binary.LittleEndian.AppendUint64(nil, first)...)
+	b = binary.LittleEndian.AppendUint32(b, key)
 	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 }
 
-func decodeSegHeader(b []byte) (first uint64, ok bool) {
+func decodeSegHeader(b []byte) (first uint64, key uint32, ok bool) {
+	const sum = segHeader - 4
 	if len(b) < segHeader || string(b[:8]) != segMagic ||
-		binary.LittleEndian.Uint32(b[16:]) != crc32.Checksum(b[:16], castagnoli) {
-		return 0, false
+		binary.LittleEndian.Uint32(b[sum:]) != crc32.Checksum(b[:sum], castagnoli) {
+		return 0, 0, false
 	}
-	return binary.LittleEndian.Uint64(b[8:]), true
+	return binary.LittleEndian.Uint64(b[8:]), binary.LittleEndian.Uint32(b[16:]), true
 }
 
-func appendRecord(b []byte, l *raft.Log, synced uint32) []byte {
-	le := binary.LittleEndian
+// appendRecord writes an entry to the end of a segment whose records are sealed by seal. What is
+// sealed are the entry's data; they are bound to the fields before them.
+func appendRecord(b []byte, l *raft.Log, synced uint32, seal *sealer) []byte {
 	start := len(b)
-	b = le.AppendUint32(b, uint32(recFixed+len(l.Extensions)+len(l.Data)))
-	b = le.AppendUint32(b, 0)
-	b = le.AppendUint32(b, synced)
-	b = le.AppendUint64(b, l.Index)
-	b = le.AppendUint64(b, l.Term)
-	b = append(b, byte(l.Type))
-	var at int64
+	b = beginFrame(b)
+	b = putFixed32(b, 1, synced)
+	b = putVarint(b, 2, l.Index)
+	b = putVarint(b, 3, l.Term)
+	b = putVarint(b, 4, uint64(l.Type))
 	if !l.AppendedAt.IsZero() {
-		at = l.AppendedAt.UnixNano()
+		b = putVarint(b, 5, uint64(l.AppendedAt.UnixNano()))
 	}
-	b = le.AppendUint64(b, uint64(at))
-	b = le.AppendUint32(b, uint32(len(l.Extensions)))
-	b = append(b, l.Extensions...)
-	b = append(b, l.Data...)
-	le.PutUint32(b[start+4:], crc32.Checksum(b[start+recHeader:], castagnoli))
+	place := b[start+frameHeader:]
+	if seal.id == 0 {
+		n := sizeBytes(1, l.Extensions) + sizeBytes(2, l.Data)
+		b = protowire.AppendVarint(protowire.AppendTag(b, 6, protowire.BytesType), uint64(n))
+		b = putBytes(putBytes(b, 1, l.Extensions), 2, l.Data)
+	} else {
+		payload := putBytes(putBytes(make([]byte, 0, len(l.Extensions)+len(l.Data)+16), 1, l.Extensions), 2, l.Data)
+		nonce := seal.next()
+		b = protowire.AppendVarint(protowire.AppendTag(b, 6, protowire.BytesType), uint64(len(payload)+sealTag))
+		b = seal.aead.Seal(b, nonce[12:], payload, place)
+		b = putBytes(b, 7, nonce)
+	}
+	endFrame(b, start)
 	return b
 }
 
-// parseRecord reads the record at the start of b; its slices alias b.
-func parseRecord(b []byte, l *raft.Log) (size int, synced uint32, ok bool) {
-	le := binary.LittleEndian
-	if len(b) < recHeader+recFixed {
-		return 0, 0, false
+func sizeBytes(num protowire.Number, v []byte) int {
+	if len(v) == 0 {
+		return 0
 	}
-	n := int(le.Uint32(b))
-	if n < recFixed || n > maxRecord || n > len(b)-recHeader {
-		return 0, 0, false
+	return protowire.SizeTag(num) + protowire.SizeBytes(len(v))
+}
+
+// record is a LogRecord whose data are not opened yet. Its slices alias what it was parsed from.
+type record struct {
+	raft.Log
+	synced  uint32
+	payload []byte
+	nonce   []byte
+	place   []byte
+}
+
+// parseRecord reads the record at the start of b; ok is false where no sound one is.
+func parseRecord(b []byte) (r record, size int, ok bool) {
+	msg, size, ok := readFrame(b)
+	if !ok {
+		return record{}, 0, false
 	}
-	body := b[recHeader : recHeader+n]
-	if le.Uint32(b[4:]) != crc32.Checksum(body, castagnoli) {
-		return 0, 0, false
+	err := eachField(msg, func(num protowire.Number, v uint64, bs []byte) error {
+		switch num {
+		case 1:
+			r.synced = uint32(v)
+		case 2:
+			r.Index = v
+		case 3:
+			r.Term = v
+		case 4:
+			r.Type = raft.LogType(min(v, math.MaxUint8))
+		case 5:
+			r.AppendedAt = time.Unix(0, int64(v))
+		case 6:
+			r.payload = bs
+		case 7:
+			r.nonce = bs
+		default:
+			return unknownField("LogRecord", num)
+		}
+		return nil
+	})
+	if err != nil || r.payload == nil {
+		return record{}, 0, false
 	}
-	ext := int(le.Uint32(body[29:]))
-	if ext > n-recFixed {
-		return 0, 0, false
+	// The fields before the payload, which begins with a tag of one byte and its length.
+	tail := 1 + protowire.SizeBytes(len(r.payload))
+	if len(r.nonce) > 0 {
+		tail += 1 + protowire.SizeBytes(len(r.nonce))
 	}
-	*l = raft.Log{Index: le.Uint64(body[4:]), Term: le.Uint64(body[12:]), Type: raft.LogType(body[20])}
-	if at := int64(le.Uint64(body[21:])); at != 0 {
-		l.AppendedAt = time.Unix(0, at)
+	if tail > len(msg) {
+		return record{}, 0, false
 	}
-	if ext > 0 {
-		l.Extensions = body[recFixed : recFixed+ext]
+	r.place = msg[:len(msg)-tail]
+	return r, size, true
+}
+
+// open fills in the data of the entry; key is the segment's.
+func (r *record) open(ring *keyring, key uint32) error {
+	payload := r.payload
+	if key != 0 {
+		o := ring.opener()
+		var err error
+		if payload, err = o.open(key, r.nonce, r.payload, r.place); err != nil {
+			return err
+		}
 	}
-	l.Data = body[recFixed+ext:]
-	return recHeader + n, le.Uint32(body), true
+	return eachField(payload, func(num protowire.Number, _ uint64, bs []byte) error {
+		switch num {
+		case 1:
+			r.Extensions = bs
+		case 2:
+			r.Data = bs
+		default:
+			return unknownField("LogPayload", num)
+		}
+		return nil
+	})
 }
 
 // scanSegment finds the records of a segment's bytes. good is where the last sound one ends.
 func scanSegment(b []byte, first uint64) (offsets []uint32, good int, err error) {
-	var l raft.Log
 	good = segHeader
 	for good < len(b) {
-		size, _, ok := parseRecord(b[good:], &l)
+		r, size, ok := parseRecord(b[good:])
 		if !ok {
 			break
 		}
-		if want := first + uint64(len(offsets)); l.Index != want {
-			return nil, 0, fmt.Errorf("%w: entry %d where %d belongs", ErrCorrupt, l.Index, want)
+		if want := first + uint64(len(offsets)); r.Index != want {
+			return nil, 0, fmt.Errorf("%w: entry %d where %d belongs", ErrCorrupt, r.Index, want)
 		}
 		offsets = append(offsets, uint32(good))
 		good += size
@@ -110,8 +165,8 @@ func scanSegment(b []byte, first uint64) (offsets []uint32, good int, err error)
 	// Is there a sound record further on that was written after this place had been synced?
 	next := first + uint64(len(offsets))
 	for at := good + 1; at < len(b); at++ {
-		if _, synced, ok := parseRecord(b[at:], &l); ok && l.Index > next && int(synced) > good {
-			return nil, 0, fmt.Errorf("%w: entry %d is damaged, and entry %d after it is not", ErrCorrupt, next, l.Index)
+		if r, _, ok := parseRecord(b[at:]); ok && r.Index > next && int(r.synced) > good {
+			return nil, 0, fmt.Errorf("%w: entry %d is damaged, and entry %d after it is not", ErrCorrupt, next, r.Index)
 		}
 	}
 	return offsets, good, nil

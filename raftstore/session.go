@@ -168,8 +168,6 @@ type takenSessions struct {
 	version int
 }
 
-var bucketSession = []byte("session")
-
 // takeSessions is called under step.
 func (m *machine) takeSessions() takenSessions {
 	t := takenSessions{changed: map[uint64][]byte{}, gone: m.sessions.gone, last: m.sessions.last, version: int(m.version.Load())}
@@ -182,43 +180,34 @@ func (m *machine) takeSessions() takenSessions {
 	return t
 }
 
-func (t *takenSessions) write(tx *bolt.Tx) error {
-	b, err := tx.CreateBucketIfNotExists(bucketSession)
-	if err != nil {
-		return err
-	}
+func (t *takenSessions) write(tx *bolt.Tx, seal *sealer) error {
+	b := tx.Bucket(bucketSession)
 	for _, id := range t.gone {
 		if err := b.Delete(u64(id)); err != nil {
 			return err
 		}
 	}
 	for id, s := range t.changed {
-		if err := b.Put(u64(id), s); err != nil {
+		k := u64(id)
+		if err := b.Put(k, seal.blob(nil, placeIn(bucketSession, k), s)); err != nil {
 			return err
 		}
 	}
-	meta := tx.Bucket(bucketMeta)
-	if err := meta.Put([]byte("session"), u64(t.last)); err != nil {
-		return err
-	}
-	return meta.Put([]byte("version"), u64(uint64(t.version)))
+	return nil
 }
 
-// readSessions fills in what write wrote.
-func (m *machine) readSessions(tx *bolt.Tx) error {
-	meta := tx.Bucket(bucketMeta)
-	m.sessions.last = metaGet(meta, "session")
-	m.version.Store(max(1, int64(metaGet(meta, "version"))))
-	b := tx.Bucket(bucketSession)
-	if b == nil {
-		return nil
+// openSession reads what write wrote.
+func openSession(k, raw []byte, open *opener) (uint64, *session, error) {
+	if len(k) != 8 {
+		return 0, nil, fmt.Errorf("%w: session %x", ErrCorrupt, k)
 	}
-	return b.ForEach(func(k, v []byte) error {
-		if len(k) != 8 {
-			return fmt.Errorf("%w: session record", ErrCorrupt)
-		}
-		s, err := decodeSession(v)
-		m.sessions.byClient[binary.BigEndian.Uint64(k)] = s
-		return err
-	})
+	b, err := open.blob(raw, placeIn(bucketSession, k))
+	if err != nil {
+		return 0, nil, fmt.Errorf("session %x: %w", k, err)
+	}
+	s, err := decodeSession(b)
+	if err != nil {
+		return 0, nil, fmt.Errorf("session %x: %w", k, err)
+	}
+	return binary.BigEndian.Uint64(k), s, nil
 }

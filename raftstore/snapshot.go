@@ -1,7 +1,6 @@
 package raftstore
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // snapshots is raft's snapshot store. The state file is a snapshot at any time, so one taken here
@@ -18,6 +18,7 @@ import (
 type snapshots struct {
 	path string // "": in memory
 	hook func(op string) error
+	ring *keyring
 
 	// send opens a stream of the state as it is; nil for a single voter.
 	send func() (size int64, _ io.ReadCloser, err error)
@@ -27,6 +28,7 @@ type snapshots struct {
 	incoming *snapshotSink // complete, and not yet the machine's
 }
 
+// snapshotNote is the message SnapshotNote; the file holds it in a frame.
 type snapshotNote struct {
 	Version            raft.SnapshotVersion
 	Index, Term        uint64
@@ -36,8 +38,8 @@ type snapshotNote struct {
 	Durable uint64
 }
 
-func openSnapshots(path string, hook func(string) error) (*snapshots, error) {
-	s := &snapshots{path: path, hook: hook}
+func openSnapshots(path string, ring *keyring, hook func(string) error) (*snapshots, error) {
+	s := &snapshots{path: path, hook: hook, ring: ring}
 	if path == "" {
 		return s, nil
 	}
@@ -46,8 +48,7 @@ func openSnapshots(path string, hook func(string) error) (*snapshots, error) {
 		return s, nil
 	}
 	if err == nil {
-		s.meta = &snapshotNote{}
-		err = json.Unmarshal(b, s.meta)
+		s.meta, err = decodeNote(b, ring)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open snapshot note %s: %w", path, err)
@@ -59,6 +60,48 @@ func (s *snapshots) note() *snapshotNote {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.meta
+}
+
+const notePlace = "snapshot configuration"
+
+func (n *snapshotNote) encode(seal *sealer) []byte {
+	b := putVarint(beginFrame(nil), 1, uint64(n.Version))
+	b = putVarint(b, 2, n.Index)
+	b = putVarint(b, 3, n.Term)
+	b = putMessage(b, 4, seal.blob(nil, notePlace, n.Configuration))
+	b = putVarint(b, 5, n.ConfigurationIndex)
+	b = putVarint(b, 6, n.Durable)
+	endFrame(b, 0)
+	return b
+}
+
+func decodeNote(b []byte, ring *keyring) (*snapshotNote, error) {
+	msg, size, ok := readFrame(b)
+	if !ok || size != len(b) {
+		return nil, fmt.Errorf("%w: %w", ErrCorrupt, errSum)
+	}
+	n := &snapshotNote{}
+	open := ring.opener()
+	err := eachField(msg, func(num protowire.Number, v uint64, bs []byte) (err error) {
+		switch num {
+		case 1:
+			n.Version = raft.SnapshotVersion(v)
+		case 2:
+			n.Index = v
+		case 3:
+			n.Term = v
+		case 4:
+			n.Configuration, err = open.blob(bs, notePlace)
+		case 5:
+			n.ConfigurationIndex = v
+		case 6:
+			n.Durable = v
+		default:
+			return unknownField("SnapshotNote", num)
+		}
+		return err
+	})
+	return n, err
 }
 
 func (n *snapshotNote) raftMeta() *raft.SnapshotMeta {
@@ -147,7 +190,7 @@ func (k *snapshotSink) Write(b []byte) (int, error) {
 		}
 		go func() {
 			defer close(k.ended)
-			k.arrived, k.err = receiveState(r, path, k.s.hook)
+			k.arrived, k.err = receiveState(r, path, k.s.ring, k.s.hook)
 			_ = r.CloseWithError(k.err)
 		}()
 	}
@@ -201,11 +244,7 @@ func (s *snapshots) keep(note *snapshotNote) error {
 				return fmt.Errorf("write snapshot note: %w", err)
 			}
 		}
-		b, err := json.Marshal(note)
-		if err != nil {
-			return fmt.Errorf("write snapshot note: %w", err)
-		}
-		if err := writeFileSynced(s.path, b); err != nil {
+		if err := writeFileSynced(s.path, note.encode(s.ring.sealer())); err != nil {
 			return fmt.Errorf("write snapshot note: %w", err)
 		}
 	}

@@ -3,20 +3,24 @@ package raftstore
 import (
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // stableStore keeps raft's few durable values (term and vote) in an append-only file that the
 // last record of each key wins: setting one is one write and one sync. The file is replaced, by
 // rename, when it has grown.
 //
-//	record  crc32c u32 of what follows, key length u16, value length u16, key, value
+// A record is a StableRecord in a frame.
 type stableStore struct {
 	path string
 	hook func(op string) error
+	ring *keyring
 
 	mu     sync.Mutex
 	f      *os.File
@@ -27,22 +31,15 @@ type stableStore struct {
 
 const stableMax = 64 << 10
 
-func openStable(path string, hook func(string) error) (*stableStore, error) {
-	s := &stableStore{path: path, hook: hook, values: map[string]string{}}
+func openStable(path string, ring *keyring, hook func(string) error) (*stableStore, error) {
+	s := &stableStore{path: path, hook: hook, ring: ring}
 	b, err := os.ReadFile(path)
 	if err != nil && !os.IsNotExist(err) {
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	good := 0
-	for len(b)-good >= 8 {
-		rec := b[good:]
-		k, v := int(binary.LittleEndian.Uint16(rec[4:])), int(binary.LittleEndian.Uint16(rec[6:]))
-		end := 8 + k + v
-		if end > len(rec) || binary.LittleEndian.Uint32(rec) != crc32.Checksum(rec[4:end], castagnoli) {
-			break // torn: it was never acknowledged to raft
-		}
-		s.values[string(rec[8:8+k])] = string(rec[8+k : end])
-		good += end
+	var good int
+	if s.values, good, err = readStable(b, ring); err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
 	fresh := b == nil
 	if s.f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
@@ -51,6 +48,11 @@ func openStable(path string, hook func(string) error) (*stableStore, error) {
 	s.size = int64(good)
 	if good < len(b) {
 		err = truncateSynced(s.f, s.size)
+	}
+	if good > 0 && err == nil { // as writeTailAgain does, and the file is small
+		if _, err = s.f.WriteAt(b[:good], 0); err == nil {
+			err = syncData(s.f)
+		}
 	}
 	if fresh && err == nil {
 		err = syncDir(filepath.Dir(path))
@@ -62,14 +64,64 @@ func openStable(path string, hook func(string) error) (*stableStore, error) {
 	return s, nil
 }
 
-func stableRecord(b []byte, key, val string) []byte {
+// readStable returns the values of a file, and where its last sound record ends.
+func readStable(b []byte, ring *keyring) (values map[string]string, good int, err error) {
+	values = map[string]string{}
+	open := ring.opener()
+	for good < len(b) {
+		msg, size, ok := readFrame(b[good:])
+		if !ok {
+			break
+		}
+		key, val, err := decodeStable(msg, &open)
+		if err != nil {
+			return nil, 0, err
+		}
+		values[key] = val
+		good += size
+	}
+	// Each record was synced before the next: only the last can be torn, and that one was never
+	// acknowledged to raft.
+	for at := good + 1; at < len(b); at++ {
+		if msg, _, ok := readFrame(b[at:]); ok {
+			if _, _, err := decodeStable(msg, &open); err == nil {
+				return nil, 0, fmt.Errorf("%w: a record is damaged and a later one is not: raft's vote may be lost. "+
+					"Restore a backup in another folder, or join the cluster anew", ErrCorrupt)
+			}
+		}
+	}
+	return values, good, nil
+}
+
+func stableRecord(b []byte, seal *sealer, key, val string) []byte {
 	start := len(b)
-	b = append(b, 0, 0, 0, 0)
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(key)))
-	b = binary.LittleEndian.AppendUint16(b, uint16(len(val)))
-	b = append(append(b, key...), val...)
-	binary.LittleEndian.PutUint32(b[start:], crc32.Checksum(b[start+4:], castagnoli))
+	b = putString(beginFrame(b), 1, key)
+	b = putMessage(b, 2, seal.blob(nil, "stable "+key, []byte(val)))
+	endFrame(b, start)
 	return b
+}
+
+func decodeStable(msg []byte, open *opener) (key, val string, err error) {
+	var sealed []byte
+	err = eachField(msg, func(num protowire.Number, _ uint64, bs []byte) error {
+		switch num {
+		case 1:
+			key = string(bs)
+		case 2:
+			sealed = bs
+		default:
+			return unknownField("StableRecord", num)
+		}
+		return nil
+	})
+	if err != nil {
+		return "", "", err
+	}
+	b, err := open.blob(sealed, "stable "+key)
+	if err != nil {
+		return "", "", fmt.Errorf("value %q: %w", key, err)
+	}
+	return key, string(b), nil
 }
 
 func (s *stableStore) Set(key, val []byte) error {
@@ -86,9 +138,6 @@ func (s *stableStore) Set(key, val []byte) error {
 }
 
 func (s *stableStore) setLocked(key, val string) error {
-	if len(key) > 1<<16-1 || len(val) > 1<<16-1 {
-		return fmt.Errorf("%w: a stable value of %d bytes", ErrInvalid, len(val))
-	}
 	if s.hook != nil {
 		if err := s.hook("stable"); err != nil {
 			return err
@@ -99,9 +148,14 @@ func (s *stableStore) setLocked(key, val string) error {
 			return err
 		}
 	}
-	b := stableRecord(nil, key, val)
+	b := stableRecord(nil, s.ring.sealer(), key, val)
 	if _, err := s.f.WriteAt(b, s.size); err != nil {
 		return err
+	}
+	if s.hook != nil {
+		if err := s.hook("stable sync"); err != nil {
+			return err
+		}
 	}
 	if err := syncData(s.f); err != nil {
 		return err
@@ -113,8 +167,9 @@ func (s *stableStore) setLocked(key, val string) error {
 
 func (s *stableStore) rewriteLocked() error {
 	var b []byte
-	for k, v := range s.values {
-		b = stableRecord(b, k, v)
+	seal := s.ring.sealer()
+	for _, k := range slices.Sorted(maps.Keys(s.values)) {
+		b = stableRecord(b, seal, k, s.values[k])
 	}
 	if err := writeFileSynced(s.path, b); err != nil {
 		return err

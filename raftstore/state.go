@@ -4,81 +4,157 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // stateFile is the durable copy of the machine, always some way behind the raft log, which alone
 // makes writes durable. It changes only by whole, fully synced transactions that carry the index
 // they reach: what is missing is replayed from the log.
 //
-//	meta   "applied", "revision", "compacted", "lease": big-endian uint64
-//	rev    revision, sub (big-endian 8 + 4 bytes) → Record without value
-//	val    the same key → value
-//	lease  id (8 bytes) → time to live in ms (8 bytes)
+//	meta     "state" → StateMeta
+//	rev      revision, sub (big-endian 8 + 4 bytes) → Record without value
+//	val      the same key → value
+//	lease    id (8 bytes) → Lease
+//	session  id (8 bytes) → Session
+//
+// Each of these stands in a Blob that is bound to its bucket and key.
 //
 // Versions and values are apart so that opening reads the small half only.
 type stateFile struct {
 	stateDB
-	// flushing makes flushes run one after the other.
+	lost error // see flushTaken; guarded by flushing
+	// flushing makes flushes run one after the other. Taken before the machine's step.
 	flushing sync.Mutex
-	durable  uint64 // guarded by flushing
-	hook     func(op string) error
+	// durable and brought are what StateMeta says, guarded by flushing.
+	durable, brought uint64
+	hook             func(op string) error
+	ring             *keyring
 }
 
 var (
-	bucketMeta  = []byte("meta")
-	bucketRev   = []byte("rev")
-	bucketVal   = []byte("val")
-	bucketLease = []byte("lease")
+	bucketMeta    = []byte("meta")
+	bucketRev     = []byte("rev")
+	bucketVal     = []byte("val")
+	bucketLease   = []byte("lease")
+	bucketSession = []byte("session")
 )
 
-func openState(path string, hook func(string) error) (*stateFile, error) {
-	opts := &bolt.Options{
+// allBuckets are those of the file. Everything in them is a Blob.
+var allBuckets = [][]byte{bucketMeta, bucketLease, bucketSession, bucketRev, bucketVal}
+
+func boltOptions() *bolt.Options {
+	return &bolt.Options{
 		Timeout:      time.Second, // the folder's lock is taken: nobody else should be here
 		FreelistType: bolt.FreelistMapType,
 		// Growing a mapping waits for every reader, a backup to a slow writer included. Address
-		// space costs nothing, so most stores never have to.
+		// space costs nothing, so stores never have to.
 		InitialMmapSize: initialMmap,
 	}
-	db, err := bolt.Open(path, 0o600, opts)
+}
+
+func openState(path string, ring *keyring, hook func(string) error) (*stateFile, error) {
+	if info, err := os.Stat(path); err == nil && info.Size() > 0 {
+		if findings := checkPages(path, false); len(findings) > 0 {
+			return nil, fmt.Errorf("open state file %s: %w. Check the disk; then restore a backup in another folder", path, findings[0])
+		}
+	}
+	db, err := openBolt(path, boltOptions())
 	if err != nil {
 		return nil, fmt.Errorf("open state file %s: %w", path, err)
 	}
-	s := &stateFile{hook: hook}
+	s := &stateFile{stateDB: stateDB{path: path}, hook: hook, ring: ring}
 	s.current.Store(db)
-	err = db.View(func(tx *bolt.Tx) error {
-		if b := tx.Bucket(bucketMeta); b != nil {
-			s.durable = metaGet(b, "applied")
-			return nil
+	err = s.view(func(tx *bolt.Tx) error {
+		if tx.Bucket(bucketMeta) != nil {
+			meta, err := ring.stateMeta(tx)
+			s.durable, s.brought = meta.applied, meta.brought
+			return err
 		}
 		return errGone
 	})
-	if errors.Is(err, errGone) {
-		err = db.Update(func(tx *bolt.Tx) error {
-			for _, name := range [][]byte{bucketMeta, bucketRev, bucketVal, bucketLease} {
+	switch {
+	case errors.Is(err, errGone):
+		err = s.update(func(tx *bolt.Tx) error {
+			for _, name := range allBuckets {
 				if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
+	case err == nil:
+		// A transaction that changes nothing: the meta page may be one that a failed sync did not
+		// bring to the disk; see writeTailAgain.
+		err = s.update(func(*bolt.Tx) error { return nil })
 	}
 	if err != nil {
-		_ = db.Close()
+		_ = s.close()
 		return nil, fmt.Errorf("open state file %s: %w", path, err)
 	}
 	return s, nil
 }
 
-func metaGet(b *bolt.Bucket, key string) uint64 {
-	v := b.Get([]byte(key))
-	if len(v) != 8 {
-		return 0
+// placeIn is what a Blob of the state file is bound to.
+func placeIn(bucket, key []byte) string { return string(bucket) + " " + string(key) }
+
+var keyMeta = []byte("state")
+
+// stateMeta is the message StateMeta. In a file that was just made it is all zero.
+type stateMeta struct {
+	applied                    uint64
+	revision, compacted, lease int64
+	session                    uint64
+	version                    int
+	brought                    uint64
+}
+
+func (m *stateMeta) encode() []byte {
+	b := putVarint(nil, 1, m.applied)
+	b = putVarint(b, 2, uint64(m.revision))
+	b = putVarint(b, 3, uint64(m.compacted))
+	b = putVarint(b, 4, uint64(m.lease))
+	b = putVarint(b, 5, m.session)
+	b = putVarint(b, 6, uint64(m.version))
+	return putVarint(b, 7, m.brought)
+}
+
+func (r *keyring) stateMeta(tx *bolt.Tx) (stateMeta, error) {
+	var m stateMeta
+	raw := tx.Bucket(bucketMeta).Get(keyMeta)
+	if raw == nil {
+		return m, nil
 	}
-	return binary.BigEndian.Uint64(v)
+	open := r.opener()
+	b, err := open.blob(raw, placeIn(bucketMeta, keyMeta))
+	if err != nil {
+		return m, fmt.Errorf("state: %w", err)
+	}
+	return m, eachField(b, func(num protowire.Number, v uint64, _ []byte) error {
+		switch num {
+		case 1:
+			m.applied = v
+		case 2:
+			m.revision = int64(v)
+		case 3:
+			m.compacted = int64(v)
+		case 4:
+			m.lease = int64(v)
+		case 5:
+			m.session = v
+		case 6:
+			m.version = int(v)
+		case 7:
+			m.brought = v
+		default:
+			return unknownField("StateMeta", num)
+		}
+		return nil
+	})
 }
 
 func u64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
@@ -91,15 +167,15 @@ func (v *version) diskKey() []byte {
 func (s *stateFile) load(vs []*version, values [][]byte) error {
 	err := s.view(func(tx *bolt.Tx) error {
 		b := tx.Bucket(bucketVal)
+		open := s.ring.opener()
 		for i, v := range vs {
 			if values[i] != nil || v.tomb {
 				continue
 			}
-			value := b.Get(v.diskKey())
-			if value == nil {
-				return errGone
+			var err error
+			if values[i], err = readValue(b, &open, v); err != nil {
+				return err
 			}
-			values[i] = append(make([]byte, 0, len(value)), value...)
 		}
 		return nil
 	})
@@ -109,47 +185,98 @@ func (s *stateFile) load(vs []*version, values [][]byte) error {
 	return err
 }
 
+func readValue(b *bolt.Bucket, open *opener, v *version) ([]byte, error) {
+	k := v.diskKey()
+	raw := b.Get(k)
+	if raw == nil {
+		return nil, errGone
+	}
+	value, err := open.blob(raw, placeIn(bucketVal, k))
+	if err != nil {
+		return nil, fmt.Errorf("the value of %q at revision %d: %w", v.key, v.mod, err)
+	}
+	return value, nil
+}
+
 // fill reads the whole file into a new machine.
 func (s *stateFile) fill(m *machine) error {
 	v := &view{}
 	byKey := map[string][]*version{}
 	err := s.view(func(tx *bolt.Tx) error {
-		meta := tx.Bucket(bucketMeta)
-		m.applied = metaGet(meta, "applied")
-		m.lastLease = int64(metaGet(meta, "lease"))
-		v.rev, v.compacted = int64(metaGet(meta, "revision")), int64(metaGet(meta, "compacted"))
-		err := tx.Bucket(bucketLease).ForEach(func(k, t []byte) error {
-			if len(k) != 8 || len(t) != 8 {
-				return fmt.Errorf("%w: lease record", ErrCorrupt)
+		meta, err := s.ring.stateMeta(tx)
+		if err != nil {
+			return err
+		}
+		m.applied, m.lastLease = meta.applied, meta.lease
+		m.sessions.last = meta.session
+		m.version.Store(int64(max(1, meta.version)))
+		v.rev, v.compacted = meta.revision, meta.compacted
+		open := s.ring.opener()
+		err = tx.Bucket(bucketLease).ForEach(func(k, t []byte) error {
+			id, ttl, err := openLease(k, t, &open)
+			if err != nil {
+				return err
 			}
-			m.leases[int64(binary.BigEndian.Uint64(k))] = &lease{
-				ttlMillis: int64(binary.BigEndian.Uint64(t)), keys: map[string]struct{}{}}
+			m.leases[id] = &lease{ttlMillis: ttl, keys: map[string]struct{}{}}
 			return nil
 		})
 		if err != nil {
 			return err
 		}
-		err = tx.Bucket(bucketRev).ForEach(func(k, rec []byte) error {
-			r, _, err := decodeRecord(rec)
+		err = tx.Bucket(bucketSession).ForEach(func(k, b []byte) error {
+			id, s, err := openSession(k, b, &open)
+			m.sessions.byClient[id] = s
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return tx.Bucket(bucketRev).ForEach(func(k, rec []byte) error {
+			r, err := openRecord(k, rec, &open)
 			if err != nil {
 				return err
 			}
 			if string(r.diskKey()) != string(k) {
 				return fmt.Errorf("%w: record %x says %d.%d", ErrCorrupt, k, r.mod, r.sub)
 			}
+			if r.mod > v.rev {
+				return fmt.Errorf("%w: record %x in a file of revision %d", ErrCorrupt, k, v.rev)
+			}
 			addVersion(byKey, v, r)
 			return nil
 		})
-		if err != nil {
-			return err
-		}
-		return m.readSessions(tx)
 	})
 	if err != nil {
 		return fmt.Errorf("read state file: %w", err)
 	}
 	m.install(v, byKey)
 	return nil
+}
+
+func openLease(k, t []byte, open *opener) (id, ttlMillis int64, err error) {
+	b, err := open.blob(t, placeIn(bucketLease, k))
+	if err == nil {
+		err = eachField(b, pair("Lease", &id, &ttlMillis))
+	}
+	if err == nil && string(u64(uint64(id))) != string(k) {
+		err = fmt.Errorf("%w: it says %d", ErrCorrupt, id)
+	}
+	if err != nil {
+		return 0, 0, fmt.Errorf("lease %x: %w", k, err)
+	}
+	return id, ttlMillis, nil
+}
+
+func openRecord(k, rec []byte, open *opener) (*version, error) {
+	b, err := open.blob(rec, placeIn(bucketRev, k))
+	if err != nil {
+		return nil, fmt.Errorf("record %x: %w", k, err)
+	}
+	r, _, err := decodeRecord(b)
+	if err != nil {
+		return nil, fmt.Errorf("record %x: %w", k, err)
+	}
+	return r, nil
 }
 
 // addVersion collects r, which comes after everything collected before.
@@ -184,11 +311,17 @@ type taken struct {
 	lastLease int64
 	ttls      map[int64]int64 // nil: unchanged
 	sessions  takenSessions
+	brought   uint64
 }
 
 func (m *machine) take() (taken, error) {
 	m.step.Lock()
 	defer m.step.Unlock()
+	return m.takeStill()
+}
+
+// takeStill is called with step held.
+func (m *machine) takeStill() (taken, error) {
 	if m.broken != nil {
 		return taken{}, m.broken // an entry stopped half-way: what is in memory is no state to keep
 	}
@@ -214,17 +347,23 @@ func (s *stateFile) flush(m *machine) error {
 	if err != nil {
 		return fmt.Errorf("flush: %w", err)
 	}
+	return s.flushTaken(t)
+}
+
+// flushTaken is called with flushing held.
+func (s *stateFile) flushTaken(t taken) error {
+	if s.lost != nil {
+		return s.lost
+	}
 	if !t.any {
 		return nil
 	}
-	if s.hook != nil {
-		if err := s.hook("flush"); err != nil {
-			return fmt.Errorf("flush: %w", err)
-		}
-	}
-	if err := s.update(func(tx *bolt.Tx) error { return writeTaken(tx, &t) }); err != nil {
-		// What was taken is lost to the file for this run; the node must stop flushing, and does.
-		return fmt.Errorf("flush: %w", err)
+	t.brought = s.brought
+	if err := s.writeTaken(&t); err != nil {
+		// What was taken is lost to the file for this run. A later flush must not succeed: it would
+		// say that the file has everything up to its entry.
+		s.lost = fmt.Errorf("flush: %w", err)
+		return s.lost
 	}
 	s.durable = t.applied
 	for _, v := range t.puts {
@@ -233,17 +372,26 @@ func (s *stateFile) flush(m *machine) error {
 	return nil
 }
 
-func writeTaken(tx *bolt.Tx, t *taken) error {
+func (s *stateFile) writeTaken(t *taken) error {
+	if s.hook != nil {
+		if err := s.hook("flush"); err != nil {
+			return err
+		}
+	}
+	return s.update(func(tx *bolt.Tx) error { return writeTaken(tx, t, s.ring.sealer()) })
+}
+
+func writeTaken(tx *bolt.Tx, t *taken, seal *sealer) error {
 	rev, val := tx.Bucket(bucketRev), tx.Bucket(bucketVal)
 	// Keys only ever grow: full pages, not half-full ones.
 	rev.FillPercent, val.FillPercent = 0.95, 0.95
 	for _, v := range t.puts {
 		k := v.diskKey()
-		if err := rev.Put(k, encodeRecord(v, nil)); err != nil {
+		if err := rev.Put(k, seal.blob(nil, placeIn(bucketRev, k), encodeRecord(v, nil))); err != nil {
 			return err
 		}
 		if p := v.value.Load(); p != nil {
-			if err := val.Put(k, *p); err != nil {
+			if err := val.Put(k, seal.blob(nil, placeIn(bucketVal, k), *p)); err != nil {
 				return err
 			}
 		}
@@ -266,26 +414,22 @@ func writeTaken(tx *bolt.Tx, t *taken) error {
 			return err
 		}
 		for id, ttl := range t.ttls {
-			if err := b.Put(u64(uint64(id)), u64(uint64(ttl))); err != nil {
+			k := u64(uint64(id))
+			msg := putVarint(putVarint(nil, 1, uint64(id)), 2, uint64(ttl))
+			if err := b.Put(k, seal.blob(nil, placeIn(bucketLease, k), msg)); err != nil {
 				return err
 			}
 		}
 	}
-	if err := t.sessions.write(tx); err != nil {
+	if err := t.sessions.write(tx, seal); err != nil {
 		return err
 	}
-	return writeMeta(tx, t.applied, t.view.rev, t.view.compacted, t.lastLease)
+	return putMeta(tx, &stateMeta{applied: t.applied, revision: t.view.rev, compacted: t.view.compacted, lease: t.lastLease,
+		session: t.sessions.last, version: t.sessions.version, brought: t.brought}, seal)
 }
 
-func writeMeta(tx *bolt.Tx, applied uint64, rev, compacted, lease int64) error {
-	meta := tx.Bucket(bucketMeta)
-	for k, v := range map[string]uint64{"applied": applied, "revision": uint64(rev),
-		"compacted": uint64(compacted), "lease": uint64(lease)} {
-		if err := meta.Put([]byte(k), u64(v)); err != nil {
-			return err
-		}
-	}
-	return nil
+func putMeta(tx *bolt.Tx, m *stateMeta, seal *sealer) error {
+	return tx.Bucket(bucketMeta).Put(keyMeta, seal.blob(nil, placeIn(bucketMeta, keyMeta), m.encode()))
 }
 
 func (s *stateFile) durableIndex() uint64 {

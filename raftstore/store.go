@@ -15,10 +15,11 @@ import (
 
 // Store is one member of the store. Open it, Run it; see the package's documentation.
 type Store struct {
-	cfg   Config
-	files *files
-	m     *machine
-	fail  *failure
+	cfg     Config
+	files   *files
+	m       *machine
+	fail    *failure
+	backups *Backups // nil: none are scheduled
 
 	raft      *raft.Raft    // set before started is closed
 	started   chan struct{} // raft runs
@@ -71,15 +72,20 @@ func Open(cfg Config) (*Store, error) {
 	if cfg.Network != nil {
 		s.c = newCluster(&cfg)
 	}
+	if cfg.Backups.Dir != "" {
+		if s.backups, err = NewBackups(s, cfg.Backups); err != nil {
+			return nil, err
+		}
+	}
 	if cfg.Dir == "" {
-		s.files = openMemory()
+		s.files = openMemory(&cfg)
 		s.m = newMachine(nil)
 		s.m.speaks = cfg.speaks
 		s.files.snaps.send = s.sendState
 		return s, s.files.begin(&cfg, false)
 	}
 	if s.files, err = openFolder(&cfg, nil); err != nil {
-		return nil, err
+		return nil, advised(err)
 	}
 	s.m = newMachine(s.files.state)
 	s.m.speaks = cfg.speaks
@@ -90,7 +96,7 @@ func Open(cfg Config) (*Store, error) {
 	if v := s.m.formatVersion(); v > cfg.speaks {
 		_ = s.files.close()
 		return nil, fmt.Errorf("%w: the folder is in version %d of the format, this program speaks %d: use a newer one",
-			ErrCorrupt, v, cfg.speaks)
+			ErrNewer, v, cfg.speaks)
 	}
 	s.files.snaps.send = s.sendState
 	return s, nil
@@ -163,7 +169,7 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	var g, watch, members errgroup.Group
 	ended := make(chan struct{})
 	watch.Go(func() error { s.shutWhenFailed(ended); return nil })
-	loops := []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep}
+	loops := []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep, s.finishRotation, s.runBackups}
 	if s.c != nil {
 		members.Go(func() error { s.serveMembers(work); return nil })
 		loops = append(loops, s.followLead, s.forward, s.runReads, s.nudge, s.watchMembers, s.becomeReady)
@@ -193,14 +199,20 @@ func (s *Store) Run(ctx context.Context) (err error) {
 		s.refuseProposals(s.c.forwards)
 	}
 	if err := s.fail.get(); err != nil {
-		return fmt.Errorf("%w: %w", ErrDegraded, err)
+		return fmt.Errorf("%w: %w", ErrDegraded, advised(err))
 	}
 	if s.files.state != nil {
 		if err := s.files.state.flush(s.m); err != nil {
-			return fmt.Errorf("%w: %w", ErrDegraded, err)
+			return fmt.Errorf("%w: %w", ErrDegraded, advised(err))
 		}
 	}
 	return nil
+}
+
+func (s *Store) runBackups(ctx context.Context) {
+	if s.backups != nil {
+		s.backups.Run(ctx)
+	}
 }
 
 // startRaft makes raft on a goroutine that a failing store may end.
@@ -284,7 +296,7 @@ func (s *Store) Degraded() <-chan struct{} { return s.fail.done }
 // Err is nil, or an ErrDegraded with its cause.
 func (s *Store) Err() error {
 	if err := s.fail.get(); err != nil {
-		return fmt.Errorf("%w: %w", ErrDegraded, err)
+		return fmt.Errorf("%w: %w", ErrDegraded, advised(err))
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -15,7 +16,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// What the leader sends a member that is too far behind for its log: everything, history included.
+// What the leader sends a member that is too far behind for its log: everything, history included. It
+// travels as it is, beneath the network's TLS: each member seals what it writes with its own data key.
 //
 //	"pintle raftstore transfer 1\n", messages, a zero byte, crc32c u32 (little-endian) of all before
 //
@@ -102,19 +104,24 @@ func (t *transferWriter) message(kind byte, msg []byte) error {
 	return t.raw(msg)
 }
 
+func (st *stillState) header() []byte {
+	b := putVarint(nil, 1, uint64(st.view.rev))
+	b = putVarint(b, 2, uint64(st.view.compacted))
+	b = putVarint(b, 3, st.applied)
+	b = putVarint(b, 4, uint64(st.lastLease))
+	b = putVarint(b, 5, st.sessions.last)
+	return putVarint(b, 6, uint64(st.sessions.version))
+}
+
+func encodeSessionRecord(id uint64, s []byte) []byte { return putMessage(putVarint(nil, 1, id), 2, s) }
+
 // write writes the whole; read fills in values.
 func (st *stillState) write(w io.Writer, all []*version, read func([]*version) ([]KV, error)) (n int64, err error) {
 	out := newTransferWriter(w)
 	if err := out.raw([]byte(transferMagic)); err != nil {
 		return 0, err
 	}
-	head := putVarint(nil, 1, uint64(st.view.rev))
-	head = putVarint(head, 2, uint64(st.view.compacted))
-	head = putVarint(head, 3, st.applied)
-	head = putVarint(head, 4, uint64(st.lastLease))
-	head = putVarint(head, 5, st.sessions.last)
-	head = putVarint(head, 6, uint64(st.sessions.version))
-	if err := out.message(transferHeader, head); err != nil {
+	if err := out.message(transferHeader, st.header()); err != nil {
 		return 0, err
 	}
 	for id, ttl := range st.ttls {
@@ -123,7 +130,7 @@ func (st *stillState) write(w io.Writer, all []*version, read func([]*version) (
 		}
 	}
 	for id, s := range st.sessions.changed {
-		if err := out.message(transferSession, putMessage(putVarint(nil, 1, id), 2, s)); err != nil {
+		if err := out.message(transferSession, encodeSessionRecord(id, s)); err != nil {
 			return 0, err
 		}
 	}
@@ -183,11 +190,12 @@ func (s *Store) sendState() (size int64, _ io.ReadCloser, err error) {
 					s.fail.set(err)
 					break
 				}
+				open := s.files.ring.opener()
 				err = s.files.state.view(func(tx *bolt.Tx) error {
 					if s.m.view.Load().compacted != st.view.compacted {
 						return errGone
 					}
-					return send(&st, func(vs []*version) ([]KV, error) { return readIn(tx, vs) })
+					return send(&st, func(vs []*version) ([]KV, error) { return readIn(tx, vs, &open) })
 				})
 			}
 			if !errors.Is(err, errGone) {
@@ -213,6 +221,7 @@ type arrived struct {
 	byKey map[string][]*version
 	file  *stateFile // nil in memory
 	path  string
+	key   uint32 // what the first message was sealed with
 }
 
 func (a *arrived) drop() {
@@ -223,7 +232,7 @@ func (a *arrived) drop() {
 }
 
 // receiveState reads what sendState sends, to the end.
-func receiveState(r io.Reader, path string, hook func(string) error) (_ *arrived, err error) {
+func receiveState(r io.Reader, path string, ring *keyring, hook func(string) error) (_ *arrived, err error) {
 	in := &transferReader{r: bufio.NewReaderSize(r, 256<<10), sum: crc32.New(castagnoli)}
 	magic := make([]byte, len(transferMagic))
 	if err := in.full(magic); err != nil {
@@ -232,7 +241,7 @@ func receiveState(r io.Reader, path string, hook func(string) error) (_ *arrived
 	if string(magic) != transferMagic {
 		return nil, fmt.Errorf("%w: the leader sends its state in a form that is not known here", ErrCorrupt)
 	}
-	a := &arrived{path: path, byKey: map[string][]*version{}}
+	a := &arrived{path: path, key: ring.currentKey(), byKey: map[string][]*version{}}
 	defer func() {
 		if err != nil {
 			a.drop()
@@ -242,7 +251,7 @@ func receiveState(r io.Reader, path string, hook func(string) error) (_ *arrived
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return nil, fmt.Errorf("receive state: %w", err)
 		}
-		if a.file, err = openState(path, hook); err != nil {
+		if a.file, err = openState(path, ring, hook); err != nil {
 			return nil, err
 		}
 	}
@@ -325,7 +334,7 @@ func receiveState(r io.Reader, path string, hook func(string) error) (_ *arrived
 	if !seen {
 		return nil, fmt.Errorf("%w: an empty state arrived", ErrCorrupt)
 	}
-	batch.ttls, batch.applied = a.ttls, a.applied
+	batch.ttls, batch.applied, batch.brought = a.ttls, a.applied, a.applied
 	if err := flush(); err != nil {
 		return nil, err
 	}
@@ -367,6 +376,14 @@ func (s *Store) takeOver(a *arrived, index uint64) error {
 	}
 	m := s.m
 	if f := s.files.state; f != nil {
+		// A rotation of the keys that is under way ends first: it knows nothing of what has arrived.
+		s.files.ring.changing.Lock()
+		defer s.files.ring.changing.Unlock()
+		if s.files.ring.currentKey() != a.key {
+			if err := a.file.reseal(context.Background()); err != nil {
+				return fmt.Errorf("seal the state that arrived anew: %w", err)
+			}
+		}
 		f.flushing.Lock()
 		defer f.flushing.Unlock()
 	}
@@ -375,8 +392,14 @@ func (s *Store) takeOver(a *arrived, index uint64) error {
 	if m.broken != nil {
 		return m.broken
 	}
-	if a.applied < m.appliedIndex() {
+	if applied := m.appliedIndex(); a.applied < applied {
 		a.drop() // what is here is newer, and holds all of it
+		if f := s.files.state; f != nil {
+			f.brought = applied // raft empties the log
+			m.mu.Lock()
+			m.pending.any = true
+			m.mu.Unlock()
+		}
 		return nil
 	}
 	if f := s.files.state; f != nil {
@@ -384,7 +407,7 @@ func (s *Store) takeOver(a *arrived, index uint64) error {
 			m.broken = err
 			return err
 		}
-		f.durable = a.applied
+		f.durable, f.brought = a.applied, max(a.applied, index)
 	}
 	m.mu.Lock()
 	m.leases = make(map[int64]*lease, len(a.ttls))

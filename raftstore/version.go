@@ -12,9 +12,6 @@ import (
 // sees an entry that it cannot read. The number never goes down: AddMember refuses who speaks less,
 // and so does Open.
 
-// formatNow is the version that this code speaks.
-const formatNow = 1
-
 func (m *machine) formatVersion() int { return int(m.version.Load()) }
 
 func (s *Store) raiseVersion(ctx context.Context, to int) error {
@@ -25,7 +22,7 @@ func (s *Store) raiseVersion(ctx context.Context, to int) error {
 // The next version does not exist yet. Its place is held by one that tests of upgrades make members
 // speak: each entry of it has one more field, on which a member of version 1 stops.
 const (
-	formatMadeUp = formatNow + 1
+	formatMadeUp = formatVersion + 1
 	fieldMadeUp  = 15
 )
 

@@ -34,13 +34,18 @@ func putString(b []byte, num protowire.Number, v string) []byte {
 	return protowire.AppendString(b, v)
 }
 
+func putFixed32(b []byte, num protowire.Number, v uint32) []byte {
+	b = protowire.AppendTag(b, num, protowire.Fixed32Type)
+	return protowire.AppendFixed32(b, v)
+}
+
 // putMessage writes a message even when it is empty: its presence says something.
 func putMessage(b []byte, num protowire.Number, v []byte) []byte {
 	b = protowire.AppendTag(b, num, protowire.BytesType)
 	return protowire.AppendBytes(b, v)
 }
 
-// eachField calls fn for every field: with v for a varint, with bs (which aliases b) for bytes.
+// eachField calls fn for every field: with v for a number, with bs (which aliases b) for bytes.
 func eachField(b []byte, fn func(num protowire.Number, v uint64, bs []byte) error) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
@@ -55,6 +60,12 @@ func eachField(b []byte, fn func(num protowire.Number, v uint64, bs []byte) erro
 			v, n = protowire.ConsumeVarint(b)
 		case protowire.BytesType:
 			bs, n = protowire.ConsumeBytes(b)
+		case protowire.Fixed32Type:
+			var v32 uint32
+			v32, n = protowire.ConsumeFixed32(b)
+			v = uint64(v32)
+		case protowire.Fixed64Type:
+			v, n = protowire.ConsumeFixed64(b)
 		default:
 			return fmt.Errorf("%w: field %d has wire type %d", ErrCorrupt, num, typ)
 		}
@@ -92,6 +103,10 @@ type leaseGrant struct{ ttlMillis int64 }
 
 func (c *command) encode() []byte {
 	var b []byte
+	if c.request.client != 0 {
+		b = putMessage(b, 6, c.request.encode())
+	}
+	b = putVarint(b, 8, c.term)
 	switch {
 	case c.txn != nil:
 		b = putMessage(b, 1, encodeTxn(c.txn))
@@ -105,10 +120,6 @@ func (c *command) encode() []byte {
 		b = putVarint(b, 5, 1)
 	case c.version != 0:
 		b = putVarint(b, 7, uint64(c.version))
-	}
-	b = putVarint(b, 8, c.term)
-	if c.request.client != 0 {
-		b = putMessage(b, 6, c.request.encode())
 	}
 	return b
 }

@@ -50,7 +50,6 @@ type Agent struct {
 
 	mu      sync.Mutex
 	running bool
-	ctx     context.Context // Run's, while running: workers and probes start under it
 	workers map[types.UID]*worker
 	wg      sync.WaitGroup // workers
 	cleaned bool           // orphans were removed once
@@ -134,9 +133,6 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	a.mu.Lock()
-	a.ctx = ctx
-	a.mu.Unlock()
 	for _, e := range a.cfg.Engines {
 		g.Go(func() error {
 			if err := e.Run(ctx); err != nil && ctx.Err() == nil {
@@ -205,10 +201,10 @@ func (a *Agent) wakeAll() {
 	}
 }
 
-func (a *Agent) podChanged(_, pod *corev1.Pod, deleted bool) {
+func (a *Agent) podChanged(ctx context.Context, pod *corev1.Pod, deleted bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.ctx.Err() != nil {
+	if ctx.Err() != nil {
 		return
 	}
 	// A pod of the same name but another UID replaces one whose deletion we didn't see.
@@ -223,7 +219,7 @@ func (a *Agent) podChanged(_, pod *corev1.Pod, deleted bool) {
 			return
 		}
 		w = newWorker(a, pod)
-		a.startLocked(w)
+		a.startLocked(ctx, w)
 	}
 	if deleted {
 		w.setGone()
@@ -232,8 +228,8 @@ func (a *Agent) podChanged(_, pod *corev1.Pod, deleted bool) {
 	w.setDesired(pod)
 }
 
-func (a *Agent) startLocked(w *worker) {
-	ctx := a.ctx
+// startLocked runs a worker until it is finished or ctx, which is Run's, ends.
+func (a *Agent) startLocked(ctx context.Context, w *worker) {
 	a.workers[w.uid] = w
 	a.wg.Add(1)
 	go func() {
@@ -250,11 +246,10 @@ func (a *Agent) startLocked(w *worker) {
 }
 
 // podsSynced removes, once and only after a complete list, what belongs to pods that are gone.
-func (a *Agent) podsSynced() {
+func (a *Agent) podsSynced(ctx context.Context) {
 	a.mu.Lock()
 	first := !a.cleaned
 	a.cleaned = true
-	ctx := a.ctx
 	a.mu.Unlock()
 	if !first {
 		return
@@ -269,7 +264,7 @@ func (a *Agent) podsSynced() {
 			a.mu.Lock()
 			if _, ok := a.workers[types.UID(s.ID)]; !ok && s.Labels[labelNode] == a.cfg.NodeName {
 				w := orphanWorker(a, e, s)
-				a.startLocked(w)
+				a.startLocked(ctx, w)
 			}
 			a.mu.Unlock()
 		}

@@ -7,6 +7,8 @@ import (
 	"net"
 	"net/netip"
 	"time"
+
+	"github.com/pintle/pintle/runtime/nodeapi"
 )
 
 // Sentinel errors of engines. Engines wrap them with what they were doing.
@@ -49,6 +51,8 @@ type Engine interface {
 
 	// CreateContainer prepares a container in a sandbox, without starting it. Idempotent by ContainerSpec.ID.
 	CreateContainer(ctx context.Context, spec ContainerSpec) error
+	// StartContainer starts it. One that can't run is Exited afterwards, with code 128 and the error as its
+	// message; after a failure of the engine itself it is Created still, and may be started again.
 	StartContainer(ctx context.Context, id string) error
 	// SignalContainer sends a signal ("SIGTERM") to the container's first process, or with "SIGKILL" to all.
 	// A container that is not running is no error.
@@ -227,16 +231,12 @@ type ContainerEvent struct {
 	Type                   string // "start", "exit", "oom"
 }
 
-// Streams are the ends of an exec or attach session. Nil members are not connected.
-type Streams struct {
-	Stdin          io.Reader
-	Stdout, Stderr io.Writer
-	TTY            bool
-	Resize         <-chan Size // nil: none
-}
+// Streams are the ends of an exec or attach session. They are nodeapi's, which knows nothing of this
+// package and serves any Engine.
+type Streams = nodeapi.Streams
 
 // Size is a terminal's, in characters.
-type Size struct{ Width, Height uint16 }
+type Size = nodeapi.Size
 
 // Stats is one container's consumption.
 type Stats struct {

@@ -24,8 +24,8 @@ type mirror[T interface {
 	list   func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error)
 	watch  func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error)
 	keep   func(T) bool
-	change func(old, new T, deleted bool) // nil: nobody cares; called in order, from one goroutine
-	synced func()                         // after each complete list
+	change func(ctx context.Context, t T, deleted bool) // nil: nobody cares; called in order, from one goroutine
+	synced func(ctx context.Context)                    // after each complete list
 	log    *slog.Logger
 
 	mu    sync.Mutex
@@ -70,7 +70,7 @@ func (m *mirror[T]) cycle(ctx context.Context) error {
 			return errors.New("list holds another kind")
 		}
 		seen[objectKey(t)] = true
-		m.put(t)
+		m.put(ctx, t)
 		return nil
 	})
 	if err != nil {
@@ -85,11 +85,11 @@ func (m *mirror[T]) cycle(ctx context.Context) error {
 	}
 	m.mu.Unlock()
 	for _, t := range gone {
-		m.drop(t)
+		m.drop(ctx, t)
 	}
 	m.once.Do(func() { close(m.first) })
 	if m.synced != nil {
-		m.synced()
+		m.synced(ctx)
 	}
 	w, err := m.watch(ctx, metav1.ListOptions{ResourceVersion: rv, AllowWatchBookmarks: true})
 	if err != nil {
@@ -107,11 +107,11 @@ func (m *mirror[T]) cycle(ctx context.Context) error {
 			switch ev.Type {
 			case watch.Added, watch.Modified:
 				if t, ok := ev.Object.(T); ok {
-					m.put(t)
+					m.put(ctx, t)
 				}
 			case watch.Deleted:
 				if t, ok := ev.Object.(T); ok {
-					m.drop(t)
+					m.drop(ctx, t)
 				}
 			case watch.Error:
 				return apierrors.FromObject(ev.Object)
@@ -120,29 +120,28 @@ func (m *mirror[T]) cycle(ctx context.Context) error {
 	}
 }
 
-func (m *mirror[T]) put(t T) {
+func (m *mirror[T]) put(ctx context.Context, t T) {
 	if m.keep != nil && !m.keep(t) {
-		m.drop(t)
+		m.drop(ctx, t)
 		return
 	}
 	key := objectKey(t)
 	m.mu.Lock()
-	old := m.items[key]
 	m.items[key] = t
 	m.mu.Unlock()
 	if m.change != nil {
-		m.change(old, t, false)
+		m.change(ctx, t, false)
 	}
 }
 
-func (m *mirror[T]) drop(t T) {
+func (m *mirror[T]) drop(ctx context.Context, t T) {
 	key := objectKey(t)
 	m.mu.Lock()
 	old, ok := m.items[key]
 	delete(m.items, key)
 	m.mu.Unlock()
 	if ok && m.change != nil {
-		m.change(old, t, true)
+		m.change(ctx, old, true)
 	}
 }
 

@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os"
 	goruntime "runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -389,119 +387,4 @@ func (a *Agent) allocatable() corev1.ResourceList {
 func (a *Agent) memory() int64 {
 	q := a.allocatable()[corev1.ResourceMemory]
 	return q.Value()
-}
-
-func firstLine(path string) string {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	l, _, _ := bytes.Cut(b, []byte("\n"))
-	return string(bytes.TrimSpace(l))
-}
-
-func osImage() string {
-	b, err := os.ReadFile("/etc/os-release")
-	if err == nil {
-		for l := range strings.Lines(string(b)) {
-			if v, ok := strings.CutPrefix(strings.TrimSpace(l), "PRETTY_NAME="); ok {
-				return strings.Trim(v, `"`)
-			}
-		}
-	}
-	return goruntime.GOOS
-}
-
-// machineMemory is total and available memory in bytes. Where /proc is missing the total is a
-// cautious 4 GiB and the rest unknown (-1): Config.Capacity says better.
-func machineMemory() (total, available int64) {
-	b, err := os.ReadFile("/proc/meminfo")
-	if err != nil {
-		return 4 << 30, -1
-	}
-	available = -1
-	for l := range strings.Lines(string(b)) {
-		f := strings.Fields(l)
-		if len(f) < 2 {
-			continue
-		}
-		n, _ := strconv.ParseInt(f[1], 10, 64)
-		switch f[0] {
-		case "MemTotal:":
-			total = n << 10
-		case "MemAvailable:":
-			available = n << 10
-		}
-	}
-	return total, available
-}
-
-func pids() (used, limit int64) {
-	limit, _ = strconv.ParseInt(firstLine("/proc/sys/kernel/pid_max"), 10, 64)
-	f := strings.Fields(firstLine("/proc/loadavg"))
-	if len(f) > 3 {
-		_, n, _ := strings.Cut(f[3], "/")
-		used, _ = strconv.ParseInt(n, 10, 64)
-	}
-	return used, limit
-}
-
-// admit checks what a scheduler would have: pods that are bound by hand may not fit.
-func (a *Agent) admit(pod *corev1.Pod) *refusal {
-	a.mu.Lock()
-	node, alloc := a.node, a.alloc
-	workers := make([]*worker, 0, len(a.workers))
-	for _, w := range a.workers {
-		workers = append(workers, w)
-	}
-	a.mu.Unlock()
-	if node != nil {
-		for k, v := range pod.Spec.NodeSelector {
-			if node.Labels[k] != v {
-				return &refusal{"NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"}
-			}
-		}
-	}
-	used := corev1.ResourceList{}
-	count := int64(0)
-	for _, w := range workers {
-		p := w.pod()
-		if w.uid == pod.UID || p.Status.Phase == corev1.PodFailed || p.Status.Phase == corev1.PodSucceeded {
-			continue
-		}
-		w.mu.Lock()
-		admitted := w.sandboxed
-		w.mu.Unlock()
-		if !admitted {
-			continue
-		}
-		count++
-		for n, q := range podRequests(p) {
-			u := used[n]
-			u.Add(q)
-			used[n] = u
-		}
-	}
-	if max := alloc[corev1.ResourcePods]; count+1 > max.Value() {
-		return &refusal{"OutOfpods", fmt.Sprintf("Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", count, max.Value())}
-	}
-	req := podRequests(pod)
-	for _, n := range slices.Sorted(maps.Keys(req)) {
-		q, c, u := req[n], alloc[n], used[n]
-		if q.IsZero() {
-			continue
-		}
-		free := c.DeepCopy()
-		free.Sub(u)
-		if q.Cmp(free) > 0 {
-			value := func(q resource.Quantity) int64 {
-				if n == corev1.ResourceCPU {
-					return q.MilliValue()
-				}
-				return q.Value()
-			}
-			return &refusal{"OutOf" + string(n), fmt.Sprintf("Pod was rejected: Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", n, value(q), value(u), value(c))}
-		}
-	}
-	return nil
 }

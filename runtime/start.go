@@ -168,8 +168,13 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, act action
 		w.mu.Lock()
 		delete(w.postStart, id)
 		w.mu.Unlock()
+		if ctx.Err() != nil {
+			return false
+		}
 		w.eventFor(pod, c.Name, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
-		_ = w.engine.RemoveContainer(ctx, id)
+		if w.ended(ctx, id) {
+			return true // an attempt like any other that ended: the pod's restartPolicy says what follows
+		}
 		return bad("RunContainerError", err.Error())
 	}
 	w.eventFor(pod, c.Name, corev1.EventTypeNormal, "Started", "Container started")
@@ -211,6 +216,12 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, act action
 		removeLogs(w.logPath(c.Name, o.Attempt))
 	}
 	return true
+}
+
+// ended asks the engine whether a container is over.
+func (w *worker) ended(ctx context.Context, id string) bool {
+	all, err := w.engine.Containers(ctx)
+	return err == nil && slices.ContainsFunc(all, func(c Container) bool { return c.ID == id && c.State == Exited })
 }
 
 // image finds the container's image in the local store; nothing is ever pulled.

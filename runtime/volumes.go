@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	authv1 "k8s.io/api/authentication/v1"
@@ -166,56 +165,6 @@ func (v *volumes) overLimit(pod *corev1.Pod) *refusal {
 	return nil
 }
 
-func checkHostPath(h *corev1.HostPathVolumeSource) error {
-	t := corev1.HostPathUnset
-	if h.Type != nil {
-		t = *h.Type
-	}
-	st, err := os.Stat(h.Path)
-	want := func(ok bool, what string) error {
-		if err != nil {
-			return fmt.Errorf("hostPath type check failed: %s is not a %s", h.Path, what)
-		}
-		if !ok {
-			return fmt.Errorf("hostPath type check failed: %s is not a %s", h.Path, what)
-		}
-		return nil
-	}
-	is := func(m fs.FileMode) bool { return err == nil && st.Mode()&m != 0 }
-	switch t {
-	case corev1.HostPathUnset:
-		if errors.Is(err, fs.ErrNotExist) {
-			return os.MkdirAll(h.Path, 0o755) // as container runtimes do for a missing bind source
-		}
-		return err
-	case corev1.HostPathDirectoryOrCreate:
-		if errors.Is(err, fs.ErrNotExist) {
-			return os.MkdirAll(h.Path, 0o755)
-		}
-		return want(err == nil && st.IsDir(), "directory")
-	case corev1.HostPathDirectory:
-		return want(err == nil && st.IsDir(), "directory")
-	case corev1.HostPathFileOrCreate:
-		if errors.Is(err, fs.ErrNotExist) {
-			f, err := os.OpenFile(h.Path, os.O_CREATE|os.O_RDWR, 0o644)
-			if err != nil {
-				return err
-			}
-			return f.Close()
-		}
-		return want(err == nil && st.Mode().IsRegular(), "file")
-	case corev1.HostPathFile:
-		return want(err == nil && st.Mode().IsRegular(), "file")
-	case corev1.HostPathSocket:
-		return want(is(fs.ModeSocket), "socket file")
-	case corev1.HostPathCharDev:
-		return want(is(fs.ModeCharDevice), "character device")
-	case corev1.HostPathBlockDev:
-		return want(is(fs.ModeDevice) && !is(fs.ModeCharDevice), "block device")
-	}
-	return fmt.Errorf("unknown hostPath type %q", t)
-}
-
 func (v *volumes) configMap(ctx context.Context, pod *corev1.Pod, name string, items []corev1.KeyToPath, opt bool, m fs.FileMode, out map[string]file) error {
 	cm, err := v.w.a.objects.configMap(ctx, pod.Namespace, name)
 	if err != nil {
@@ -311,10 +260,11 @@ func (v *volumes) projected(ctx context.Context, pod *corev1.Pod, vol *corev1.Vo
 			var t string
 			if t, err = v.token(ctx, pod, fmt.Sprintf("%s/%d", vol.Name, i), s.ServiceAccountToken); err == nil {
 				tm := fs.FileMode(0o600)
-				if fsGroup(pod) == nil && !(pod.Spec.SecurityContext != nil && pod.Spec.SecurityContext.RunAsUser != nil) {
+				owner := runAsUser(pod)
+				if fsGroup(pod) == nil && owner == nil {
 					tm = m // any user may be the one that runs
 				}
-				out[s.ServiceAccountToken.Path] = file{data: []byte(t), mode: tm, owner: runAsUser(pod)}
+				out[s.ServiceAccountToken.Path] = file{data: []byte(t), mode: tm, owner: owner}
 			}
 		default:
 			err = errors.New("this projected source isn't supported on this node")
@@ -328,10 +278,27 @@ func (v *volumes) projected(ctx context.Context, pod *corev1.Pod, vol *corev1.Vo
 
 // runAsUser is the one user of all containers, or nil: a token with mode 0600 belongs to it.
 func runAsUser(pod *corev1.Pod) *int64 {
-	if pod.Spec.SecurityContext == nil || fsGroup(pod) != nil {
+	if fsGroup(pod) != nil {
 		return nil
 	}
-	return pod.Spec.SecurityContext.RunAsUser
+	var pods *int64
+	if pod.Spec.SecurityContext != nil {
+		pods = pod.Spec.SecurityContext.RunAsUser
+	}
+	var one *int64
+	for _, l := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range l {
+			user := pods
+			if sc := l[i].SecurityContext; sc != nil && sc.RunAsUser != nil {
+				user = sc.RunAsUser
+			}
+			if user == nil || one != nil && *one != *user {
+				return nil
+			}
+			one = user
+		}
+	}
+	return one
 }
 
 // token issues a token bound to the pod and renews it after four fifths of its life.
@@ -366,156 +333,4 @@ func (v *volumes) token(ctx context.Context, pod *corev1.Pod, key string, p *cor
 	}
 	v.tokens[key] = token{res.Status.Token, now.Add(min(life*4/5, 24*time.Hour))}
 	return res.Status.Token, nil
-}
-
-func (w *worker) messagePath(containerID string) string {
-	return filepath.Join(w.a.podDir(w.uid), "messages", containerID)
-}
-
-// terminationMessage reads what the container left, up to Kubernetes' 4096 bytes, and by its policy the
-// end of its log.
-func (w *worker) terminationMessage(c *Container) string {
-	pod := w.pod()
-	var spec *corev1.Container
-	for _, l := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
-		for i := range l {
-			if l[i].Name == c.Name {
-				spec = &l[i]
-			}
-		}
-	}
-	path := c.Labels[labelMessage]
-	if path == "" {
-		path = w.messagePath(c.ID)
-	}
-	if b, err := os.ReadFile(path); err == nil && len(b) > 0 {
-		return strings.ToValidUTF8(string(b[:min(len(b), 4096)]), "�")
-	}
-	if spec != nil && spec.TerminationMessagePolicy == corev1.TerminationMessageFallbackToLogsOnError && c.ExitCode != 0 {
-		return lastLines(w.logPath(c.Name, c.Attempt), 80, 2048)
-	}
-	return ""
-}
-
-// mounts maps a container's volume mounts, and adds /etc/hosts and the termination message.
-func (w *worker) mounts(pod *corev1.Pod, c *corev1.Container, id string, env map[string]string) ([]Mount, error) {
-	var out []Mount
-	hosts := true
-	for _, m := range c.VolumeMounts {
-		path := w.volumes.path(m.Name)
-		sub := m.SubPath
-		if m.SubPathExpr != "" {
-			sub = expand(m.SubPathExpr, env)
-			if strings.Contains(sub, "$(") {
-				return nil, fmt.Errorf("subPathExpr %q of volume %s names an unknown variable", m.SubPathExpr, m.Name)
-			}
-		}
-		if sub != "" {
-			if !filepath.IsLocal(sub) {
-				return nil, fmt.Errorf("subPath %q of volume %s leaves it", sub, m.Name)
-			}
-			p, err := within(path, sub)
-			if errors.Is(err, fs.ErrNotExist) && !m.ReadOnly {
-				root, rerr := os.OpenRoot(path)
-				if rerr != nil {
-					return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", m.Name, c.Name, rerr)
-				}
-				rerr = root.MkdirAll(sub, 0o750)
-				root.Close()
-				if rerr != nil {
-					return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", m.Name, c.Name, rerr)
-				}
-				if g := fsGroup(pod); g != nil {
-					_ = os.Chown(filepath.Join(path, sub), -1, int(*g))
-				}
-				p, err = within(path, sub)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("failed to prepare subPath for volumeMount %q of container %q: %w", m.Name, c.Name, err)
-			}
-			path = p
-		}
-		mt := Mount{HostPath: path, ContainerPath: m.MountPath, ReadOnly: m.ReadOnly}
-		for _, v := range pod.Spec.Volumes {
-			// As Kubernetes does: what follows objects can't be written by containers.
-			if v.Name == m.Name && (v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil) {
-				mt.ReadOnly = true
-			}
-		}
-		if m.MountPropagation != nil && *m.MountPropagation != corev1.MountPropagationNone {
-			mt.Propagation = string(*m.MountPropagation)
-		}
-		if !filepath.IsAbs(mt.ContainerPath) {
-			mt.ContainerPath = "/" + mt.ContainerPath
-		}
-		hosts = hosts && filepath.Clean(mt.ContainerPath) != "/etc/hosts"
-		out = append(out, mt)
-	}
-	if hosts {
-		p, err := w.hostsFile(pod)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, Mount{HostPath: p, ContainerPath: "/etc/hosts"})
-	}
-	msg := w.messagePath(id)
-	if err := os.MkdirAll(filepath.Dir(msg), 0o755); err != nil {
-		return nil, err
-	}
-	f, err := os.OpenFile(msg, os.O_CREATE|os.O_RDWR, 0o666)
-	if err != nil {
-		return nil, fmt.Errorf("make termination message file: %w", err)
-	}
-	_ = f.Chmod(0o666) // any user of the container writes it, whatever the umask
-	if err := f.Close(); err != nil {
-		return nil, err
-	}
-	path := c.TerminationMessagePath
-	if path == "" {
-		path = corev1.TerminationMessagePathDefault
-	}
-	return append(out, Mount{HostPath: msg, ContainerPath: path}), nil
-}
-
-func (w *worker) hostsFile(pod *corev1.Pod) (string, error) {
-	var b strings.Builder
-	if pod.Spec.HostNetwork {
-		h, err := os.ReadFile("/etc/hosts")
-		if err == nil {
-			b.Write(h)
-		}
-	} else {
-		b.WriteString("# Kubernetes-managed hosts file.\n127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n" +
-			"fe00::0\tip6-localnet\nfe00::0\tip6-mcastprefix\nfe00::1\tip6-allnodes\nfe00::2\tip6-allrouters\n")
-		name := pod.Spec.Hostname
-		if name == "" {
-			name = pod.Name
-		}
-		if pod.Spec.Subdomain != "" {
-			name = name + "." + pod.Spec.Subdomain + "." + pod.Namespace + ".svc." + w.a.cfg.ClusterDomain + "\t" + name
-		}
-		if w.sandbox != nil {
-			for _, ip := range w.sandbox.IPs {
-				fmt.Fprintf(&b, "%s\t%s\n", ip, name)
-			}
-		}
-	}
-	if len(pod.Spec.HostAliases) > 0 {
-		b.WriteString("\n# Entries added by HostAliases.\n")
-		for _, h := range pod.Spec.HostAliases {
-			fmt.Fprintf(&b, "%s\t%s\n", h.IP, strings.Join(h.Hostnames, "\t"))
-		}
-	}
-	path := filepath.Join(w.a.podDir(w.uid), "etc-hosts")
-	if old, err := os.ReadFile(path); err == nil && string(old) == b.String() {
-		return path, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return "", err
-	}
-	// Written in place: containers that run have the file itself mounted.
-	if err := os.WriteFile(path, []byte(b.String()), 0o644); err != nil {
-		return "", fmt.Errorf("write hosts file: %w", err)
-	}
-	return path, nil
 }

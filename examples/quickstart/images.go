@@ -32,7 +32,7 @@ func buildImage(ctx context.Context, dir, version string, wasm bool) (archive []
 	build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+version, "-o", path, demoPackage)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS="+goos, "GOARCH="+goarch)
 	if out, err := build.CombinedOutput(); err != nil {
-		return nil, "", fmt.Errorf("build the demo server: %w\n%s", err, out)
+		return nil, "", fmt.Errorf("build the demo server: %w %s", err, bytes.TrimSpace(out))
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {

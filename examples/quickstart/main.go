@@ -28,12 +28,13 @@ func main() {
 	engine := flag.String("engine", "", "containerd or wasm; empty chooses")
 	address := flag.String("address", ":6443", "the API's port; :0 picks a free one")
 	ingress := flag.String("ingress", "", "the ingress's TLS address; empty is port 443 where it is free")
+	updates := flag.Int("updates", 1, "how often the rolling update under load goes to v2, and back to v1 in between")
 	verbose := flag.Bool("v", false, "log what the parts do to standard error")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, options{exit: *exit, name: *name, dir: *dir, engine: *engine, address: *address, ingress: *ingress, verbose: *verbose}); err != nil {
+	if err := run(ctx, options{exit: *exit, name: *name, dir: *dir, engine: *engine, address: *address, ingress: *ingress, updates: *updates, verbose: *verbose}); err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		os.Exit(1)
 	}
@@ -46,6 +47,7 @@ type options struct {
 	engine  string
 	address string // of the API
 	ingress string // of the ingress over TLS
+	updates int    // 0 is 1
 	verbose bool
 }
 
@@ -79,13 +81,14 @@ func run(ctx context.Context, o options) (err error) {
 		t.say("taking everything down")
 		// Pods end first, while the parts still run; then the parts; then what they left on the host.
 		stopRunning()
-		err = errors.Join(err, <-ended, a.Teardown(context.WithoutCancel(ctx)))
-		if err == nil {
+		down := errors.Join(<-ended, a.Teardown(context.WithoutCancel(ctx)))
+		err = errors.Join(err, down)
+		if down == nil {
 			t.say("nothing is left on the host")
 		}
 	}()
 
-	story := &story{timeline: t, appliance: a, dir: o.dir}
+	story := &story{timeline: t, appliance: a, dir: o.dir, updates: max(o.updates, 1), exit: o.exit}
 	storyCtx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() { // a part that fails ends the story, with its reason
@@ -97,10 +100,13 @@ func run(ctx context.Context, o options) (err error) {
 		}
 	}()
 	if err := story.tell(storyCtx); err != nil {
-		if ctx.Err() != nil {
-			return nil // Ctrl-C in the middle is an orderly end
+		switch {
+		case ctx.Err() == nil:
+			return err
+		case o.exit:
+			return fmt.Errorf("interrupted before the story's end: %w", err)
 		}
-		return err
+		return nil // Ctrl-C is the orderly end of what would stay up
 	}
 	if o.exit {
 		return nil

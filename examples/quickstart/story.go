@@ -29,6 +29,8 @@ type story struct {
 	timeline  *timeline
 	appliance *appliance.Appliance
 	dir       string
+	updates   int  // how often step 6 rolls to v2
+	exit      bool // it ends after the story
 
 	client     kubernetes.Interface
 	images     map[string]string // version → reference
@@ -56,6 +58,9 @@ func (s *story) tell(ctx context.Context) error {
 		}
 	}
 	s.timeline.say("9. done in %.1f s; the kubeconfig is %s", time.Since(s.timeline.start).Seconds(), s.kubeconfig)
+	if s.exit {
+		s.timeline.say("   without -exit it stays up, and these tell more:")
+	}
 	for _, command := range []string{"get pods -o wide", "rollout history deployment/demo", "get events --sort-by=.lastTimestamp"} {
 		s.timeline.say("   kubectl --kubeconfig %s %s", s.kubeconfig, command)
 	}
@@ -237,7 +242,16 @@ func (s *story) publish(ctx context.Context) error {
 	if s.appliance.Wasm() {
 		s.timeline.say("   %s stands in for port 443", s.ingress.addr)
 	}
-	return s.fromSeveralPods(ctx, s.ingress)
+	if err := s.fromSeveralPods(ctx, s.ingress); err != nil {
+		return err
+	}
+	return s.until(ctx, func() (bool, string) {
+		i, err := s.client.NetworkingV1().Ingresses(namespace).Get(ctx, appName, metav1.GetOptions{})
+		if err != nil {
+			return false, err.Error()
+		}
+		return len(i.Status.LoadBalancer.Ingress) > 0, "the Ingress's address in its status"
+	})
 }
 
 func (s *story) ingressTarget(pool *x509.CertPool) target {
@@ -303,12 +317,19 @@ func (s *story) underLoad(ctx context.Context, do func() error) error {
 	return nil
 }
 
+// update rolls to v2; asked for more updates, it goes back to v1 and on to v2 again, that many times.
 func (s *story) update(ctx context.Context) error {
 	return s.underLoad(ctx, func() error {
-		if err := s.setImage(ctx, "v2"); err != nil {
-			return err
+		for i := range 2*s.updates - 1 {
+			version := []string{"v2", "v1"}[i%2]
+			if err := s.setImage(ctx, version); err != nil {
+				return err
+			}
+			if err := s.available(ctx, version); err != nil {
+				return err
+			}
 		}
-		return s.available(ctx, "v2")
+		return nil
 	})
 }
 

@@ -32,13 +32,17 @@ func testZone() *Zone {
 }
 
 func start(t testing.TB, z *Zone, up []netip.AddrPort) string {
-	udp, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tcp, err := net.Listen("tcp4", udp.LocalAddr().String())
-	if err != nil {
-		t.Fatal(err)
+	var udp *net.UDPConn
+	var tcp net.Listener
+	for { // the port that UDP got may be taken for TCP
+		var err error
+		if udp, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)}); err != nil {
+			t.Fatal(err)
+		}
+		if tcp, err = net.Listen("tcp4", udp.LocalAddr().String()); err == nil {
+			break
+		}
+		udp.Close()
 	}
 	if up == nil {
 		up = []netip.AddrPort{udp.LocalAddr().(*net.UDPAddr).AddrPort()} // only ourselves: never asked
@@ -123,6 +127,64 @@ func TestOtherNamesAreForwarded(t *testing.T) {
 	r, _, err := new(dns.Client).Exchange(new(dns.Msg).SetQuestion("s.n.svc.example.net.", dns.TypeA), addr)
 	if err != nil || len(r.Answer) != 1 {
 		t.Fatalf("%v %v", r, err)
+	}
+}
+
+func TestExternalNamesAreFollowed(t *testing.T) {
+	up := NewZone("example.net")
+	up.Apply([]services.Change{{New: &services.Service{Key: services.Key{Namespace: "n", Name: "s"}, ClusterIPs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}})
+	upstream := netip.MustParseAddrPort(start(t, up, nil))
+	z := testZone()
+	external := func(name, to string) services.Change {
+		return services.Change{New: &services.Service{Key: services.Key{Namespace: "default", Name: name}, ExternalName: to}}
+	}
+	z.Apply([]services.Change{external("outside", "s.n.svc.example.net"), external("inside", "web.default.svc.cluster.local"), external("twice", "outside.default.svc.cluster.local"),
+		external("gone", "none.n.svc.example.net"), external("loop", "pool.default.svc.cluster.local"), external("pool", "loop.default.svc.cluster.local")})
+	addr := start(t, z, []netip.AddrPort{upstream})
+	for _, c := range []struct {
+		name  string
+		qtype uint16
+		want  string
+	}{
+		{"outside", dns.TypeA, "NOERROR s.n.svc.example.net. 192.0.2.1"}, {"OutSide", dns.TypeA, "NOERROR s.n.svc.example.net. 192.0.2.1"},
+		{"inside", dns.TypeA, "NOERROR web.default.svc.cluster.local. 10.96.0.5"}, {"inside", dns.TypeAAAA, "NOERROR web.default.svc.cluster.local."},
+		{"twice", dns.TypeA, "NOERROR outside.default.svc.cluster.local. s.n.svc.example.net. 192.0.2.1"},
+		{"gone", dns.TypeA, "NXDOMAIN none.n.svc.example.net."}, {"loop", dns.TypeA, "NOERROR pool.default.svc.cluster.local. loop.default.svc.cluster.local."},
+		{"outside", dns.TypeCNAME, "NOERROR s.n.svc.example.net."}, {"outside", dns.TypeTXT, "NOERROR s.n.svc.example.net."},
+	} {
+		for _, network := range []string{"udp", "tcp"} {
+			r, _, err := (&dns.Client{Net: network}).Exchange(new(dns.Msg).SetQuestion(c.name+".default.svc.cluster.local.", c.qtype), addr)
+			if err != nil {
+				t.Errorf("%s %s: %v", network, c.name, err)
+				continue
+			}
+			got := dns.RcodeToString[r.Rcode]
+			for _, rr := range r.Answer {
+				switch x := rr.(type) {
+				case *dns.A:
+					got += " " + x.A.String()
+				case *dns.CNAME:
+					got += " " + x.Target
+				}
+			}
+			if got != c.want {
+				t.Errorf("%s %s %s: %q, want %q", network, c.name, dns.TypeToString[c.qtype], got, c.want)
+			}
+		}
+	}
+}
+
+// A server that knows nothing yet must not deny names: clients would remember that.
+func TestNothingIsDeniedBeforeTheFirstState(t *testing.T) {
+	z := NewZone("cluster.local")
+	addr := start(t, z, nil)
+	q := new(dns.Msg).SetQuestion("web.default.svc.cluster.local.", dns.TypeA)
+	if r, _, err := new(dns.Client).Exchange(q, addr); err != nil || r.Rcode != dns.RcodeServerFailure {
+		t.Errorf("before: %v %v", r, err)
+	}
+	z.Apply(nil)
+	if r, _, err := new(dns.Client).Exchange(q, addr); err != nil || r.Rcode != dns.RcodeNameError {
+		t.Errorf("after: %v %v", r, err)
 	}
 }
 

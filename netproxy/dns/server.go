@@ -279,6 +279,12 @@ func (s *Server) answer(q, out []byte, tcp bool) (reply []byte, forward bool) {
 			return nil, true
 		}
 	}
+	if !z.synced.Load() {
+		return append(out, failure(q, dns.RcodeServerFailure)...), false
+	}
+	if ans != nil && ans.alias != "" && (qtype == dns.TypeA || qtype == dns.TypeAAAA) {
+		return nil, true // stub resolvers want what is behind it, too: see chase
+	}
 	out = append(out, q[:end+4]...)
 	h := out[start:]
 	h[2] = h[2]&0x01 | 0x84 // response, authoritative
@@ -352,8 +358,92 @@ func (s *Server) slow(wireName []byte, qtype uint16, exists bool) (ans *answer, 
 // upstreamTimeout is how long one upstream gets.
 const upstreamTimeout = 2 * time.Second
 
-// ask puts the query to the upstreams in turn and returns the first answer, or nil.
+// ask answers what answer didn't: it follows one of our aliases, or puts the query to the upstreams.
 func (s *Server) ask(ctx context.Context, q []byte, tcp bool) []byte {
+	if alias, owner := s.aliasOf(q); alias != "" {
+		return s.chase(ctx, q, owner, alias, tcp)
+	}
+	return s.askUpstreams(ctx, q, tcp)
+}
+
+// aliasOf returns where an address query's name leads if it is an ExternalName Service's.
+func (s *Server) aliasOf(q []byte) (alias, owner string) {
+	end := nameEnd(q)
+	if end == 0 || end+4 > len(q) {
+		return "", ""
+	}
+	if t := binary.BigEndian.Uint16(q[end:]); t != dns.TypeA && t != dns.TypeAAAA {
+		return "", ""
+	}
+	name := strings.ToLower(string(q[12:end])) // lengths are below 'A'
+	s.z.mu.RLock()
+	defer s.z.mu.RUnlock()
+	if ans := s.z.records[rrKey{name, dns.TypeCNAME}]; ans != nil {
+		owner, _, _ = dns.UnpackDomainName(q[12:end], 0)
+		return ans.alias, owner
+	}
+	return "", ""
+}
+
+// chase answers with the alias and what is behind it. Where that can't be had, the alias alone is the
+// answer: a resolver that follows it itself may know more.
+func (s *Server) chase(ctx context.Context, q []byte, owner, alias string, tcp bool) []byte {
+	var query dns.Msg
+	if query.Unpack(q) != nil || len(query.Question) != 1 {
+		return failure(q, dns.RcodeFormatError)
+	}
+	reply := new(dns.Msg).SetReply(&query)
+	reply.Compress, reply.Authoritative, reply.RecursionAvailable = true, true, true
+	reply.Answer = []dns.RR{&dns.CNAME{Hdr: dns.RR_Header{Name: owner, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: ttl}, Target: alias}}
+	size := dns.MinMsgSize
+	if o := query.IsEdns0(); o != nil {
+		size = min(max(int(o.UDPSize()), size), 4096)
+		reply.SetEdns0(4096, false)
+	}
+	seen := map[string]bool{strings.ToLower(owner): true}
+	for name := alias; !seen[strings.ToLower(name)] && len(seen) < maxAliases; {
+		seen[strings.ToLower(name)] = true
+		ask := new(dns.Msg).SetQuestion(name, query.Question[0].Qtype)
+		b, err := ask.Pack()
+		if err != nil {
+			break
+		}
+		got, forward := s.answer(b, nil, true)
+		if forward {
+			if next, _ := s.aliasOf(b); next != "" { // another of ours
+				reply.Answer = append(reply.Answer, &dns.CNAME{Hdr: dns.RR_Header{Name: name, Rrtype: dns.TypeCNAME, Class: dns.ClassINET, Ttl: ttl}, Target: next})
+				name = next
+				continue
+			}
+			got = s.askUpstreams(ctx, b, true)
+			if got == nil {
+				got = s.askUpstreams(ctx, b, false)
+			}
+		}
+		var behind dns.Msg
+		if got != nil && behind.Unpack(got) == nil {
+			reply.Answer = append(reply.Answer, behind.Answer...)
+			if reply.Rcode = behind.Rcode; behind.Rcode != dns.RcodeSuccess {
+				reply.Ns = behind.Ns
+			}
+		}
+		break
+	}
+	if !tcp {
+		reply.Truncate(size)
+	}
+	b, err := reply.Pack()
+	if err != nil {
+		return failure(q, dns.RcodeServerFailure)
+	}
+	return b
+}
+
+// maxAliases bounds a chain of ExternalName Services.
+const maxAliases = 8
+
+// askUpstreams puts the query to the upstreams in turn and returns the first answer, or nil.
+func (s *Server) askUpstreams(ctx context.Context, q []byte, tcp bool) []byte {
 	for _, up := range s.upstreams() {
 		if b, err := exchange(ctx, up, q, tcp); err == nil {
 			return b
@@ -403,10 +493,19 @@ func exchange(ctx context.Context, up netip.AddrPort, q []byte, tcp bool) ([]byt
 		if err != nil {
 			return nil, err
 		}
-		if n >= 12 && buf[0] == q[0] && buf[1] == q[1] && buf[2]&0x80 != 0 {
+		if n >= 12 && buf[0] == q[0] && buf[1] == q[1] && buf[2]&0x80 != 0 && sameQuestion(buf[:n], q) {
 			return buf[:n], nil
 		}
 	}
+}
+
+// sameQuestion keeps out answers to something else. An error may come without the question.
+func sameQuestion(answer, q []byte) bool {
+	end := nameEnd(q)
+	if binary.BigEndian.Uint16(answer[4:]) == 0 {
+		return answer[3]&0xf != 0
+	}
+	return end > 0 && end+4 <= len(q) && len(answer) >= end+4 && strings.EqualFold(string(answer[12:end]), string(q[12:end])) && string(answer[end:end+4]) == string(q[end:end+4])
 }
 
 // upstreams leaves out ourselves: a resolv.conf that names us would loop.

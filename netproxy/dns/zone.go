@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/miekg/dns"
 
@@ -25,6 +26,7 @@ type answer struct {
 	body    []byte
 	answers uint16
 	extra   uint16
+	alias   string // where a CNAME leads
 }
 
 // Zone is the table of answers.
@@ -38,6 +40,7 @@ type Zone struct {
 	records map[rrKey]*answer
 	ptrs    map[string][]string // reverse name → owners' targets
 	owned   map[services.Key]owned
+	synced  atomic.Bool // before the first Apply nothing is known, and so nothing denied
 }
 
 // owned is what one Service put into the table, for its removal.
@@ -69,10 +72,12 @@ func wire(name string) string {
 	return string(buf[:n])
 }
 
-// Apply changes the answers.
+// Apply changes the answers. Until the first call the zone's names are answered with SERVFAIL, so that
+// a server that starts tells nobody that a name doesn't exist.
 func (z *Zone) Apply(changes []services.Change) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	defer z.synced.Store(true)
 	for _, ch := range changes {
 		if ch.Old != nil {
 			z.remove(ch.Old.Key)
@@ -207,6 +212,9 @@ func (z *Zone) add(s *services.Service) {
 				}
 			}
 			if ans := pack(name, t, list, extra); ans != nil {
+				if t == dns.TypeCNAME {
+					ans.alias = list[0].(*dns.CNAME).Target
+				}
 				k := rrKey{w, t}
 				z.records[k] = ans
 				o.keys = append(o.keys, k)

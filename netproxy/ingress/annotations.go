@@ -2,6 +2,7 @@ package ingress
 
 import (
 	"fmt"
+	"regexp"
 	"sort"
 	"strconv"
 	"strings"
@@ -24,6 +25,8 @@ type Options struct {
 	Canary                      bool
 	CanaryWeight, CanaryTotal   int
 	CanaryHeader, CanaryValue   string
+	CanaryPattern               *regexp.Regexp
+	CanaryCookie                string
 	BackendProtocol             string // HTTP, HTTPS, GRPC, GRPCS
 	BodySize                    int64  // bytes; 0 is unlimited, -1 the controller's default
 	Connect, ReadIdle, SendIdle time.Duration
@@ -100,6 +103,15 @@ func parseOptions(ann map[string]string) (o Options, problems []string) {
 			o.CanaryHeader = v
 		case "canary-by-header-value":
 			o.CanaryValue = v
+		case "canary-by-header-pattern":
+			re, err := regexp.Compile(v)
+			if err != nil {
+				bad("a regular expression")
+				continue
+			}
+			o.CanaryPattern = re
+		case "canary-by-cookie":
+			o.CanaryCookie = v
 		case "backend-protocol":
 			switch p := strings.ToUpper(v); p {
 			case "HTTP", "HTTPS", "GRPC", "GRPCS":

@@ -84,8 +84,8 @@ type epKey struct {
 // state is everything that a request needs, swapped at once.
 type state struct {
 	table *table
-	exact map[string]*tls.Certificate
-	wild  map[string]*tls.Certificate
+	exact map[string][]*tls.Certificate
+	wild  map[string][]*tls.Certificate
 }
 
 // New checks the configuration and starts nothing.
@@ -285,7 +285,7 @@ func (c *Controller) Run(ctx context.Context) error {
 	fast := &fasthttp.Server{
 		Handler: c.serveFast, Logger: discard, NoDefaultServerHeader: true, NoDefaultContentType: true, NoDefaultDate: true,
 		StreamRequestBody: true, MaxRequestBodySize: prefetch, ReadBufferSize: maxHeader, WriteBufferSize: 8 << 10,
-		ReadTimeout: 60 * time.Second, IdleTimeout: 75 * time.Second, WriteTimeout: 0, DisablePreParseMultipartForm: true,
+		DisablePreParseMultipartForm: true, // no timeouts: fastConns.sweep
 		ErrorHandler: func(rc *fasthttp.RequestCtx, err error) {
 			code := fasthttp.StatusBadRequest
 			if _, small := err.(*fasthttp.ErrSmallBuffer); small {
@@ -300,6 +300,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		MaxHeaderBytes: maxHeader, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug)}
 	h1, h2 := &fastConns{srv: fast, conns: map[*tracked]struct{}{}}, newChanListener()
 	fast.ConnState = h1.state
+	h1.now.Store(time.Now().UnixNano())
 	c.fast.Store(h1)
 	g.Go(func() error { return closedOK(ctx, slow.Serve(h2)) })
 	for _, l := range c.cfg.HTTP {
@@ -328,6 +329,19 @@ func (c *Controller) Run(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { return c.reportLoop(ctx) })
+	swept := make(chan struct{})
+	g.Go(func() error { // until the last connection has ended
+		t := time.NewTicker(sweepEvery)
+		defer t.Stop()
+		for {
+			select {
+			case <-swept:
+				return nil
+			case now := <-t.C:
+				h1.sweep(now)
+			}
+		}
+	})
 	g.Go(func() error {
 		t := time.NewTicker(idleTimeout / 2)
 		defer t.Stop()
@@ -354,6 +368,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		handshakes.Wait()
 		c.closed.Store(true)
 		h1.shutdown(grace)
+		close(swept)
 		if slow.Shutdown(grace) != nil {
 			slow.Close()
 		}

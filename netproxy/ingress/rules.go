@@ -222,17 +222,22 @@ func (r *route) matches(path string) bool {
 	return len(path) >= len(p) && path[:len(p)] == p && (len(path) == len(p) || path[len(p)] == '/')
 }
 
-// choose applies the canary.
-func (r *route) choose(header func(string) string) *route {
+// choose applies the canary: its header decides, else its cookie, else its weight.
+func (r *route) choose(header, cookie func(string) string) *route {
 	c := r.canary
 	if c == nil {
 		return r
 	}
-	if c.opts.CanaryHeader != "" {
-		v := header(c.opts.CanaryHeader)
+	o := &c.opts
+	if o.CanaryHeader != "" {
+		v := header(o.CanaryHeader)
 		switch {
-		case c.opts.CanaryValue != "":
-			if v == c.opts.CanaryValue {
+		case o.CanaryValue != "":
+			if v == o.CanaryValue {
+				return c
+			}
+		case o.CanaryPattern != nil:
+			if v != "" && o.CanaryPattern.MatchString(v) {
 				return c
 			}
 		case v == "always":
@@ -241,7 +246,15 @@ func (r *route) choose(header func(string) string) *route {
 			return r
 		}
 	}
-	if c.opts.CanaryWeight > 0 && rand.IntN(c.opts.CanaryTotal) < c.opts.CanaryWeight {
+	if o.CanaryCookie != "" {
+		switch cookie(o.CanaryCookie) {
+		case "always":
+			return c
+		case "never":
+			return r
+		}
+	}
+	if o.CanaryWeight > 0 && rand.IntN(o.CanaryTotal) < o.CanaryWeight {
 		return c
 	}
 	return r

@@ -1,30 +1,37 @@
 package ingress
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/url"
 	"strconv"
+
+	"github.com/valyala/fasthttp"
 )
 
 // serveSlow answers HTTP/2 requests, gRPC among them.
 func (c *Controller) serveSlow(w http.ResponseWriter, req *http.Request) {
-	host := hostOnly(req.Host)
-	r := c.state.Load().table.match(host, req.URL.Path)
+	host, path := hostOnly(req.Host), cleanPath(req.URL)
+	r := c.state.Load().table.match(host, path)
 	if r == nil {
 		http.Error(w, "no Ingress serves this host and path", http.StatusNotFound)
 		return
 	}
-	if to, code := c.redirect(r, req.TLS != nil, host, req.URL.RequestURI()); to != "" {
+	if to, code := c.redirect(r, req.TLS != nil, host, []byte(req.URL.RequestURI())); to != "" {
 		w.Header().Set("Location", to)
 		w.WriteHeader(code)
 		return
 	}
-	r = r.choose(req.Header.Get)
+	r = r.choose(req.Header.Get, func(k string) string {
+		if ck, err := req.Cookie(k); err == nil {
+			return ck.Value
+		}
+		return ""
+	})
 	limit := r.opts.BodySize
 	if limit < 0 {
 		limit = c.cfg.MaxBody
@@ -45,10 +52,19 @@ func (c *Controller) serveSlow(w http.ResponseWriter, req *http.Request) {
 			if r.opts.BackendProtocol == "HTTPS" || r.opts.BackendProtocol == "GRPCS" {
 				p.Out.URL.Scheme = "https"
 			}
-			if to, changed := r.rewrite(p.In.URL.Path); changed {
+			if to, changed := r.rewrite(path); changed {
 				p.Out.URL.Path, p.Out.URL.RawPath = to, ""
 			}
 			p.Out.Host = p.In.Host
+			te := p.Out.Header.Get("Te") // ReverseProxy leaves "trailers", which gRPC wants
+			for k := range p.Out.Header {
+				if ours(k) || disguised([]byte(k)) {
+					delete(p.Out.Header, k)
+				}
+			}
+			if te != "" {
+				p.Out.Header.Set("Te", te)
+			}
 			p.SetXForwarded()
 			ip, _, _ := net.SplitHostPort(p.In.RemoteAddr)
 			p.Out.Header.Set("X-Real-Ip", ip)
@@ -66,11 +82,11 @@ func (c *Controller) serveSlow(w http.ResponseWriter, req *http.Request) {
 				code = http.StatusServiceUnavailable
 			case errors.As(err, &big):
 				code = http.StatusRequestEntityTooLarge
-			case errors.Is(err, context.DeadlineExceeded):
+			case isTimeout(err):
 				code = http.StatusGatewayTimeout
 			}
 			c.log.Debug("ingress request failed", "ingress", r.ingress.String(), "err", err)
-			w.WriteHeader(code)
+			http.Error(w, http.StatusText(code), code)
 		},
 	}
 	proxy.ServeHTTP(w, req)
@@ -92,24 +108,33 @@ func (t *slowTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		req.Body = keepOpen{body}
 		defer body.ReadCloser.Close()
 	}
-	safe := req.Method == http.MethodGet || req.Method == http.MethodHead
+	idempotent := isIdempotent(req.Method)
 	for {
 		e := t.r.backend.pick(failed)
 		if e == nil {
 			return nil, last
 		}
-		resp, err := e.transport(&t.r.opts).RoundTrip(req)
+		resp, err := e.transport(&t.r.opts, !idempotent).RoundTrip(req)
 		e.done()
 		if err == nil {
 			return resp, nil
 		}
 		last = err
 		var d *dialError
-		if body.read || req.Context().Err() != nil || !errors.As(err, &d) && !safe {
+		if body.read || req.Context().Err() != nil || !errors.As(err, &d) && !idempotent || isTimeout(err) && !errors.As(err, &d) {
 			return nil, err
 		}
 		failed = append(failed, e)
 	}
+}
+
+// cleanPath is the path that rules are matched against, as fasthttp makes it: decoded, without dot
+// segments and double slashes.
+func cleanPath(u *url.URL) string {
+	c := fasthttp.AcquireURI()
+	defer fasthttp.ReleaseURI(c)
+	c.SetPath(u.EscapedPath())
+	return string(c.Path())
 }
 
 // countBody remembers whether anything was read of it.

@@ -9,6 +9,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"math/big"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,7 +26,7 @@ type parsedCert struct {
 
 // certificatesLocked fills the state's certificates from the Ingresses' TLS sections.
 func (c *Controller) certificatesLocked(st *state) []problem {
-	st.exact, st.wild = map[string]*tls.Certificate{}, map[string]*tls.Certificate{}
+	st.exact, st.wild = map[string][]*tls.Certificate{}, map[string][]*tls.Certificate{}
 	var problems []problem
 	used := map[services.Key]*parsedCert{}
 	for _, ing := range c.ingresses {
@@ -63,8 +64,9 @@ func (c *Controller) certificatesLocked(st *state) []problem {
 				if strings.HasPrefix(h, "*.") {
 					m, h = st.wild, h[1:]
 				}
-				if m[h] == nil {
-					m[h] = p.cert
+				// More than one, such as ECDSA and RSA: the client's abilities decide, the first wins.
+				if !slices.Contains(m[h], p.cert) {
+					m[h] = append(m[h], p.cert)
 				}
 			}
 		}
@@ -76,11 +78,15 @@ func (c *Controller) certificatesLocked(st *state) []problem {
 func (c *Controller) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	st := c.state.Load()
 	name := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
-	if cert := st.exact[name]; cert != nil {
-		return cert, nil
-	}
-	if cert := st.wild[afterLabel(name)]; cert != nil {
-		return cert, nil
+	for _, list := range [][]*tls.Certificate{st.exact[name], st.wild[afterLabel(name)]} {
+		for _, cert := range list {
+			if hello.SupportsCertificate(cert) == nil {
+				return cert, nil
+			}
+		}
+		if len(list) > 0 { // it doesn't fit; the client shall say why
+			return list[0], nil
+		}
 	}
 	return c.self, nil
 }

@@ -31,9 +31,10 @@ type endpoint struct {
 	picked atomic.Int64
 	gone   atomic.Bool
 
-	mu   sync.Mutex // guards idle and rt
-	idle []*upConn
-	rt   *http.Transport
+	mu        sync.Mutex // guards what follows
+	idle      []*upConn
+	rt, fresh *http.Transport
+	rtOpts    [2]time.Duration // the timeouts that both were made with
 }
 
 // upConn is one HTTP/1.1 connection to an endpoint.
@@ -43,6 +44,25 @@ type upConn struct {
 	bw     *bufio.Writer
 	since  time.Time
 	reused bool
+	// readBy and writeBy are the deadlines. They are moved once a second at most.
+	readBy, writeBy time.Time
+}
+
+// slack is how much later than asked for a deadline may strike.
+const slack = time.Second
+
+func (c *upConn) armRead(now time.Time, d time.Duration) {
+	if left := c.readBy.Sub(now); left < d || left > d+2*slack {
+		c.readBy = now.Add(d + slack)
+		c.SetReadDeadline(c.readBy) //nolint:errcheck // a connection that is gone shows in the read
+	}
+}
+
+func (c *upConn) armWrite(now time.Time, d time.Duration) {
+	if left := c.writeBy.Sub(now); left < d || left > d+2*slack {
+		c.writeBy = now.Add(d + slack)
+		c.SetWriteDeadline(c.writeBy) //nolint:errcheck // a connection that is gone shows in the write
+	}
 }
 
 const (
@@ -88,7 +108,7 @@ func (e *endpoint) done() {
 func (e *endpoint) leave() {
 	e.gone.Store(true)
 	e.mu.Lock()
-	idle, rt := e.idle, e.rt
+	idle, rt := e.idle, e.rt // fresh keeps none
 	e.idle = nil
 	e.mu.Unlock()
 	for _, c := range idle {
@@ -189,22 +209,44 @@ func (e *endpoint) sweep(now time.Time) {
 	}
 }
 
-// transport is for the net/http path.
-func (e *endpoint) transport(o *Options) *http.Transport {
+// transport is for the net/http path. fresh asks for one that keeps no connections, for requests that
+// must not meet one that their endpoint is just closing. Over HTTP/2 an endpoint says what it took.
+func (e *endpoint) transport(o *Options, fresh bool) *http.Transport {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.rt == nil {
-		timeout := o.Connect
-		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return e.dial(ctx, timeout) }
-		e.rt = &http.Transport{DialContext: dial, DialTLSContext: dial, MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: idleTimeout, DisableCompression: true, Protocols: new(http.Protocols)}
-		switch e.proto {
-		case "GRPC":
-			e.rt.Protocols.SetUnencryptedHTTP2(true)
-		case "GRPCS":
-			e.rt.Protocols.SetHTTP2(true)
-		default:
-			e.rt.Protocols.SetHTTP1(true)
-		}
+	rt := &e.rt
+	if fresh && e.proto != "GRPC" && e.proto != "GRPCS" {
+		rt = &e.fresh
 	}
-	return e.rt
+	// The timeouts are the Ingress's; when it changes, new connections get the new ones.
+	if *rt != nil && e.rtOpts == timeouts(o) {
+		return *rt
+	}
+	if e.rtOpts != timeouts(o) {
+		for _, old := range []*http.Transport{e.rt, e.fresh} {
+			if old != nil {
+				old.CloseIdleConnections()
+			}
+		}
+		e.rt, e.fresh, e.rtOpts = nil, nil, timeouts(o)
+	}
+	connect := o.Connect
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return e.dial(ctx, connect) }
+	t := &http.Transport{DialContext: dial, DialTLSContext: dial, MaxIdleConnsPerHost: maxIdle, IdleConnTimeout: idleTimeout, DisableCompression: true,
+		ResponseHeaderTimeout: o.ReadIdle, Protocols: new(http.Protocols)}
+	if rt == &e.fresh {
+		t.MaxIdleConnsPerHost = -1 // keeps none, and doesn't tell the endpoint, as DisableKeepAlives would
+	}
+	switch e.proto {
+	case "GRPC":
+		t.Protocols.SetUnencryptedHTTP2(true)
+	case "GRPCS":
+		t.Protocols.SetHTTP2(true)
+	default:
+		t.Protocols.SetHTTP1(true)
+	}
+	*rt = t
+	return t
 }
+
+func timeouts(o *Options) [2]time.Duration { return [2]time.Duration{o.Connect, o.ReadIdle} }

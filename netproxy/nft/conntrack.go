@@ -25,7 +25,7 @@ func (p *Proxy) forgetUDP(changes []services.Change) {
 			}
 		}
 		for flow := range is {
-			if !was[flow] && flow.front.Addr().IsUnspecified() {
+			if !was[flow] && !p.cfg.inServiceCIDR(flow.front.Addr()) {
 				f.fresh[flow.front] = true
 			}
 		}
@@ -33,7 +33,7 @@ func (p *Proxy) forgetUDP(changes []services.Change) {
 	if len(f.gone) == 0 && len(f.fresh) == 0 {
 		return
 	}
-	if _, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, f); err != nil {
+	if _, err := p.track.ConntrackDeleteFilters(netlink.ConntrackTable, unix.AF_INET, f); err != nil {
 		p.log.Warn("could not delete conntrack entries of UDP endpoints", "err", err)
 	}
 }
@@ -83,7 +83,16 @@ func (f *udpFilter) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	if f.gone[udpFlow{front, end}] || f.gone[udpFlow{node, end}] {
 		return true
 	}
-	return f.fresh[node] && front == end // not translated: it began before the node port was one
+	return (f.fresh[node] || f.fresh[front]) && front == end // not translated: it began before the frontend was one
+}
+
+func (c *Config) inServiceCIDR(a netip.Addr) bool {
+	for _, p := range c.ServiceCIDRs {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	return false
 }
 
 func addrPort(ip net.IP, port uint16) netip.AddrPort {

@@ -15,15 +15,17 @@ import (
 
 // The sets of the table.
 const (
-	setServices  = iota // addr . proto . port → goto chain
+	setServices  = iota // addr . proto . port → goto chain, for all but direct frontends
+	setNodePorts        // 0.0.0.0 . proto . port → goto chain
 	setEndpoints        // addr . proto . port . index → addr . port
-	setRejects          // addr . proto . port → goto reject, or drop
+	setRejects          // addr . proto . port: refused
+	setDrops            // addr . proto . port: dropped
 	setMasq             // addr . proto . port: masqueraded whoever calls
 	setValid            // addr . proto . port . addr . port: endpoints that affinity may still use
 	numSets
 )
 
-// element is one element of a set; chain is for verdict maps, val for other maps.
+// element is one element of a set. val is a map's value, a chain's name in verdict maps.
 type element struct {
 	set  int
 	key  string
@@ -31,8 +33,17 @@ type element struct {
 	need *chainSpec // the chain that must exist first
 }
 
-// chainSpec is one chain that picks among count endpoints; affinity in seconds, 0 for none.
+// claim is one address, protocol and port that a Service wants, with all its elements. One Service
+// has it at a time; see claims.
+type claim struct {
+	key      string
+	elements []element
+}
+
+// chainSpec is one chain, or one rule of the chain of cluster addresses if direct, that picks among
+// count endpoints; affinity in seconds, 0 for none.
 type chainSpec struct {
+	direct   bool
 	nodePort bool
 	count    int
 	affinity int
@@ -43,11 +54,23 @@ func (c chainSpec) name() string {
 	if c.nodePort {
 		p = "p"
 	}
+	if c.direct {
+		p = "direct"
+	}
 	name := p + strconv.Itoa(c.count)
 	if c.affinity > 0 {
 		name += "-a" + strconv.Itoa(c.affinity)
 	}
 	return name
+}
+
+// offset is added to the index of an endpoint. A direct rule finds only Services with its own number
+// of endpoints by it, and leaves the others to the next rule.
+func (c chainSpec) offset() uint32 {
+	if c.direct {
+		return uint32(c.count) << 16
+	}
+	return 0
 }
 
 // protoNumber returns 0 for what is not proxied.
@@ -80,10 +103,10 @@ func endpointValue(a netip.AddrPort) [8]byte {
 	return v
 }
 
-// elements appends what one Service is in the table. Pure.
-func (c *Config) elements(out []element, s *services.Service) []element {
+// claimsOf lists what one Service is in the table. Pure.
+func (c *Config) claimsOf(s *services.Service) (out []claim) {
 	if s == nil {
-		return out
+		return nil
 	}
 	affinity := int(s.Affinity.Seconds())
 	for i := range s.Ports {
@@ -96,38 +119,44 @@ func (c *Config) elements(out []element, s *services.Service) []element {
 			if ip == c.DNSServiceIP && p.Port == 53 {
 				continue
 			}
-			out = frontend(out, ip, proto, p.Port, p.Internal, affinity, false, false)
+			out = append(out, frontend(ip, proto, p.Port, p.Internal, affinity, c.inServiceCIDR(ip), false, false))
 		}
+		// Without a local endpoint Local traffic is dropped where other nodes do have endpoints: the
+		// load balancer in front shall try those.
+		masq, drop := !s.ExternalLocal, s.ExternalLocal && len(p.Cluster) > 0
 		for _, ip := range s.ExternalIPs {
-			out = frontend(out, ip, proto, p.Port, p.External, affinity, !s.ExternalLocal, s.ExternalLocal && len(p.Cluster) > 0)
+			out = append(out, frontend(ip, proto, p.Port, p.External, affinity, false, masq, drop))
 		}
 		if p.NodePort != 0 {
-			out = frontend(out, netip.IPv4Unspecified(), proto, p.NodePort, p.External, affinity, !s.ExternalLocal, s.ExternalLocal && len(p.Cluster) > 0)
+			out = append(out, frontend(netip.IPv4Unspecified(), proto, p.NodePort, p.External, affinity, false, masq, drop))
 		}
 	}
 	return out
 }
 
-// verdictDrop is the value of a reject element that drops: other nodes do have endpoints, and the
-// load balancer in front shall try them.
-const verdictDrop = "drop"
-
-func frontend(out []element, ip netip.Addr, proto byte, port uint16, eps []netip.AddrPort, affinity int, masq, drop bool) []element {
+func frontend(ip netip.Addr, proto byte, port uint16, eps []netip.AddrPort, affinity int, direct, masq, drop bool) claim {
 	fk := frontendKey(ip, proto, port)
 	key := string(fk[:])
 	if len(eps) == 0 {
-		v := "reject"
+		set := setRejects
 		if drop {
-			v = verdictDrop
+			set = setDrops
 		}
-		return append(out, element{set: setRejects, key: key, val: v})
+		return claim{key, []element{{set: set, key: key}}}
 	}
-	spec := chainSpec{nodePort: ip.IsUnspecified(), count: len(eps), affinity: affinity}
-	out = append(out, element{set: setServices, key: key, val: spec.name(), need: &spec})
+	spec := chainSpec{direct: direct && affinity == 0, nodePort: ip.IsUnspecified(), count: len(eps), affinity: affinity}
+	out := make([]element, 0, 2+len(eps))
+	switch {
+	case spec.direct:
+	case spec.nodePort:
+		out = append(out, element{set: setNodePorts, key: key, val: spec.name()})
+	default:
+		out = append(out, element{set: setServices, key: key, val: spec.name()})
+	}
 	for i, ep := range eps {
 		var k [16]byte
 		copy(k[:], fk[:])
-		binary.NativeEndian.PutUint32(k[12:], uint32(i))
+		binary.NativeEndian.PutUint32(k[12:], spec.offset()+uint32(i))
 		v := endpointValue(ep)
 		out = append(out, element{set: setEndpoints, key: string(k[:]), val: string(v[:])})
 		if affinity > 0 {
@@ -135,15 +164,17 @@ func frontend(out []element, ip netip.Addr, proto byte, port uint16, eps []netip
 		}
 	}
 	if masq {
-		// By port alone: the rule has already left out the Services' own addresses.
+		// By port alone: the rule has already left out the Services' own addresses. Several may want
+		// one, so these elements are counted.
 		mk := frontendKey(netip.IPv4Unspecified(), proto, port)
 		out = append(out, element{set: setMasq, key: string(mk[:])})
 	}
-	return out
+	out[0].need = &spec
+	return claim{key, out}
 }
 
-// describe is for messages about an element.
-func (e *element) describe() string {
-	a, _ := netip.AddrFromSlice([]byte(e.key[:4]))
-	return fmt.Sprintf("%s proto %d port %d", a, e.key[4], binary.BigEndian.Uint16([]byte(e.key[8:10])))
+// String is for messages.
+func (c *claim) String() string {
+	a, _ := netip.AddrFromSlice([]byte(c.key[:4]))
+	return fmt.Sprintf("%s proto %d port %d", a, c.key[4], binary.BigEndian.Uint16([]byte(c.key[8:10])))
 }

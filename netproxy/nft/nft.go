@@ -13,6 +13,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
+	nl "github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/pintle/pintle/netproxy/services"
@@ -27,9 +28,14 @@ type Proxy struct {
 	mu       sync.Mutex // serialises transactions and guards what follows
 	conn     *nftables.Conn
 	services map[services.Key]*services.Service
+	claims   claims
 	have     [numSets]map[string]string // what the kernel holds
-	chains   map[string]bool
-	synced   bool // false: the next Apply replaces the table
+	chains   map[string]bool            // the chains that it holds, by name, and the direct rules
+	masqs    map[string]int             // how many claims want an element of setMasq
+	synced   bool                       // false: the next Apply replaces the table
+	gen      uint32                     // the ruleset's generation when it was last known to be ours; 0: unknown
+	ask      *netlink.Conn              // for questions, apart from the transactions
+	track    *nl.Handle                 // conntrack
 }
 
 const (
@@ -74,7 +80,14 @@ func New(cfg Config) (*Proxy, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables socket: %w", err)
 	}
-	return &Proxy{cfg: cfg, log: cfg.Logger, t: newTable(cfg.Name), conn: conn, services: map[services.Key]*services.Service{}}, nil
+	p := &Proxy{cfg: cfg, log: cfg.Logger, t: newTable(cfg.Name), conn: conn, services: map[services.Key]*services.Service{}, claims: newClaims()}
+	if p.ask, err = netlink.Dial(unix.NETLINK_NETFILTER, nil); err != nil {
+		return nil, errors.Join(fmt.Errorf("open nftables socket: %w", err), conn.CloseLasting())
+	}
+	if p.track, err = nl.NewHandle(unix.NETLINK_NETFILTER); err != nil {
+		return nil, errors.Join(fmt.Errorf("open conntrack socket: %w", err), p.ask.Close(), conn.CloseLasting())
+	}
+	return p, nil
 }
 
 // Apply programs the changes as one transaction: once it has returned nil, no new connection
@@ -84,34 +97,64 @@ func New(cfg Config) (*Proxy, error) {
 func (p *Proxy) Apply(_ context.Context, changes []services.Change) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	batch := make([]changed, 0, len(changes))
+	at := make(map[services.Key]int, len(changes))
 	for _, ch := range changes {
-		if ch.New != nil {
-			p.services[ch.New.Key] = ch.New
-		} else if ch.Old != nil {
-			delete(p.services, ch.Old.Key)
+		var key services.Key
+		switch {
+		case ch.New != nil:
+			key = ch.New.Key
+		case ch.Old != nil:
+			key = ch.Old.Key
+		default:
+			continue
+		}
+		i, again := at[key]
+		if !again {
+			i, at[key] = len(batch), len(batch)
+			batch = append(batch, changed{key: key, was: p.cfg.claimsOf(p.services[key])})
+		}
+		batch[i].is = p.cfg.claimsOf(ch.New)
+		if p.services[key] = ch.New; ch.New == nil {
+			delete(p.services, key)
 		}
 	}
-	var del, add []element
+	del, add := p.claims.change(batch, func(k services.Key) []claim { return p.cfg.claimsOf(p.services[k]) },
+		func(k services.Key, cl *claim) {
+			p.log.Warn("two Services claim one address and port; the first keeps it", "service", k.String(), "frontend", cl.String(), "owner", p.claims.owner[cl.key].String())
+		})
 	if !p.synced {
-		for i := range p.have {
-			p.have[i] = map[string]string{}
-		}
-		p.chains = map[string]bool{}
-		if err := p.t.create(p.conn, &p.cfg); err != nil {
-			return fmt.Errorf("make table: %w", err)
-		}
-		for _, s := range p.services {
-			add = p.cfg.elements(add, s)
-		}
-	} else {
-		for _, ch := range changes {
-			del = p.cfg.elements(del, ch.Old)
-			add = p.cfg.elements(add, ch.New)
-		}
-		if len(del) == 0 && len(add) == 0 {
-			return nil
+		return p.replace(changes)
+	}
+	if len(del) == 0 && len(add) == 0 {
+		return nil
+	}
+	return p.commit(del, add, changes)
+}
+
+// replace makes the whole table anew in one transaction.
+func (p *Proxy) replace(changes []services.Change) error {
+	for i := range p.have {
+		p.have[i] = map[string]string{}
+	}
+	p.chains, p.masqs = map[string]bool{}, map[string]int{}
+	p.t.rules = 0
+	if err := p.t.create(p.conn, &p.cfg); err != nil {
+		return fmt.Errorf("make table: %w", err)
+	}
+	var add []element
+	for k, s := range p.services {
+		for _, cl := range p.cfg.claimsOf(s) {
+			if p.claims.owner[cl.key] == k {
+				add = append(add, cl.elements...)
+			}
 		}
 	}
+	return p.commit(nil, add, changes)
+}
+
+// commit sends one transaction.
+func (p *Proxy) commit(del, add []element, changes []services.Change) error {
 	p.synced = false
 	if err := p.queue(del, add); err != nil {
 		return err
@@ -120,6 +163,7 @@ func (p *Proxy) Apply(_ context.Context, changes []services.Change) error {
 		return fmt.Errorf("commit nftables transaction: %w", err)
 	}
 	p.synced = true
+	p.committed()
 	p.forgetUDP(changes)
 	return nil
 }
@@ -134,8 +178,12 @@ func (p *Proxy) queue(del, add []element) error {
 		}
 	}
 	var drop, put [numSets][]nftables.SetElement
+	p.count(del, add, &drop, &put)
 	for i := range del {
 		e := &del[i]
+		if e.set == setMasq {
+			continue
+		}
 		have, ok := p.have[e.set][e.key]
 		if !ok || have != e.val {
 			continue
@@ -148,14 +196,14 @@ func (p *Proxy) queue(del, add []element) error {
 	}
 	for i := range add {
 		e := &add[i]
-		if have, ok := p.have[e.set][e.key]; ok {
-			if have != e.val {
-				p.log.Warn("two Services claim one address and port; the first keeps it", "frontend", e.describe())
-			}
+		if e.set == setMasq {
 			continue
 		}
-		if e.need != nil && !p.chains[e.val] {
-			p.chains[e.val] = true
+		if _, ok := p.have[e.set][e.key]; ok {
+			continue // unchanged
+		}
+		if e.need != nil && !p.chains[e.need.name()] {
+			p.chains[e.need.name()] = true
 			p.t.addChain(p.conn, *e.need)
 		}
 		p.have[e.set][e.key] = e.val
@@ -182,14 +230,43 @@ func (p *Proxy) queue(del, add []element) error {
 	return nil
 }
 
+// count keeps the elements that several Services may want.
+func (p *Proxy) count(del, add []element, drop, put *[numSets][]nftables.SetElement) {
+	by := map[string]int{}
+	for _, e := range del {
+		if e.set == setMasq {
+			by[e.key]--
+		}
+	}
+	for _, e := range add {
+		if e.set == setMasq {
+			by[e.key]++
+		}
+	}
+	for key, n := range by {
+		if n == 0 {
+			continue
+		}
+		e := element{set: setMasq, key: key}
+		was := p.masqs[key]
+		p.masqs[key] = was + n
+		switch {
+		case was == 0 && n > 0:
+			p.have[setMasq][key] = ""
+			put[setMasq] = append(put[setMasq], p.element(&e))
+		case was > 0 && was+n == 0:
+			delete(p.have[setMasq], key)
+			delete(p.masqs, key)
+			drop[setMasq] = append(drop[setMasq], p.element(&e))
+		}
+	}
+}
+
 func (p *Proxy) element(e *element) nftables.SetElement {
 	se := nftables.SetElement{Key: []byte(e.key)}
 	switch e.set {
-	case setServices, setRejects:
+	case setServices, setNodePorts:
 		se.VerdictData = &expr.Verdict{Kind: unix.NFT_GOTO, Chain: e.val}
-		if e.val == verdictDrop {
-			se.VerdictData = &expr.Verdict{Kind: expr.VerdictDrop}
-		}
 	case setEndpoints:
 		se.Val = []byte(e.val)
 	}
@@ -214,5 +291,6 @@ func (p *Proxy) Teardown() error {
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.conn.CloseLasting()
+	p.track.Close()
+	return errors.Join(p.ask.Close(), p.conn.CloseLasting())
 }

@@ -18,6 +18,7 @@ type table struct {
 	affinity *nftables.Set // client . addr . proto . port → addr . port, filled by packets
 	hairpin  *nftables.Set // client . endpoint whose packets leave by the way they came, filled by packets
 	loops    *nftables.Set // interface . the same interface, filled by packets
+	rules    int           // how many were queued since create
 }
 
 func newTable(name string) *table {
@@ -32,14 +33,19 @@ func newTable(name string) *table {
 		return &s
 	}
 	target := nftables.MustConcatSetType(addr, port)
+	// The kernel walks a verdict map whole, once for each base chain and rule that reaches it, when an
+	// element is added. So cluster addresses, the most by far, are in none, see directChain; and each
+	// map is used by one rule.
 	t.sets[setServices] = set(1, nftables.Set{Name: "services", IsMap: true, DataType: nftables.TypeVerdict}, addr, proto, port)
-	t.sets[setEndpoints] = set(2, nftables.Set{Name: "endpoints", IsMap: true, DataType: target}, addr, proto, port, mark)
-	t.sets[setRejects] = set(3, nftables.Set{Name: "no-endpoints", IsMap: true, DataType: nftables.TypeVerdict}, addr, proto, port)
-	t.sets[setMasq] = set(4, nftables.Set{Name: "masquerade"}, addr, proto, port)
-	t.sets[setValid] = set(5, nftables.Set{Name: "affinity-valid"}, addr, proto, port, addr, port)
-	t.affinity = set(6, nftables.Set{Name: "affinity", IsMap: true, DataType: target, Dynamic: true, HasTimeout: true, Size: 1 << 18}, addr, addr, proto, port)
-	t.loops = set(7, nftables.Set{Name: "loops", Dynamic: true, HasTimeout: true, Timeout: time.Minute, Size: 1 << 16}, nftables.TypeIFIndex, nftables.TypeIFIndex)
-	t.hairpin = set(8, nftables.Set{Name: "hairpin", Dynamic: true, HasTimeout: true, Timeout: 10 * time.Second, Size: 1 << 16}, addr, addr)
+	t.sets[setNodePorts] = set(2, nftables.Set{Name: "node-ports", IsMap: true, DataType: nftables.TypeVerdict}, addr, proto, port)
+	t.sets[setEndpoints] = set(3, nftables.Set{Name: "endpoints", IsMap: true, DataType: target}, addr, proto, port, mark)
+	t.sets[setRejects] = set(4, nftables.Set{Name: "no-endpoints"}, addr, proto, port)
+	t.sets[setDrops] = set(5, nftables.Set{Name: "no-local-endpoints"}, addr, proto, port)
+	t.sets[setMasq] = set(6, nftables.Set{Name: "masquerade"}, addr, proto, port)
+	t.sets[setValid] = set(7, nftables.Set{Name: "affinity-valid"}, addr, proto, port, addr, port)
+	t.affinity = set(8, nftables.Set{Name: "affinity", IsMap: true, DataType: target, Dynamic: true, HasTimeout: true, Size: 1 << 18}, addr, addr, proto, port)
+	t.loops = set(9, nftables.Set{Name: "loops", Dynamic: true, HasTimeout: true, Timeout: time.Minute, Size: 1 << 16}, nftables.TypeIFIndex, nftables.TypeIFIndex)
+	t.hairpin = set(10, nftables.Set{Name: "hairpin", Dynamic: true, HasTimeout: true, Timeout: 10 * time.Second, Size: 1 << 16}, addr, addr)
 	return t
 }
 
@@ -59,6 +65,7 @@ func (t *table) create(c *nftables.Conn, cfg *Config) error {
 		return c.AddChain(&nftables.Chain{Name: name, Table: t.t, Type: typ, Hooknum: hook, Priority: &prio})
 	}
 	rule := func(ch *nftables.Chain, parts ...[]expr.Any) {
+		t.rules++
 		c.AddRule(&nftables.Rule{Table: t.t, Chain: ch, Exprs: concat(parts...)})
 	}
 	jump := func(ch *nftables.Chain) []expr.Any {
@@ -72,8 +79,12 @@ func (t *table) create(c *nftables.Conn, cfg *Config) error {
 	rule(reject, one(&expr.Reject{Type: unix.NFT_REJECT_ICMP_UNREACH, Code: 3}))
 
 	nat := chain("translate")
+	direct := chain(directChain)
+	for _, p := range cfg.ServiceCIDRs {
+		rule(nat, inPrefix(daddr(reg0), reg0, p, false), jump(direct))
+	}
 	rule(nat, frontendRegs(reg0, false), one(vmap(t.sets[setServices], reg0)))
-	rule(nat, daddrLocal(expr.CmpOpEq), notLoopback(), frontendRegs(reg0, true), one(vmap(t.sets[setServices], reg0)))
+	rule(nat, daddrLocal(expr.CmpOpEq), notLoopback(), frontendRegs(reg0, true), one(vmap(t.sets[setNodePorts], reg0)))
 	for _, hook := range []struct {
 		name string
 		hook *nftables.ChainHook
@@ -82,8 +93,11 @@ func (t *table) create(c *nftables.Conn, cfg *Config) error {
 	}
 
 	refuse := chain("refuse")
-	rule(refuse, frontendRegs(reg0, false), one(vmap(t.sets[setRejects], reg0)))
-	rule(refuse, daddrLocal(expr.CmpOpEq), notLoopback(), frontendRegs(reg0, true), one(vmap(t.sets[setRejects], reg0)))
+	for set, verdict := range map[int]expr.Any{setRejects: &expr.Verdict{Kind: expr.VerdictGoto, Chain: reject.Name}, setDrops: &expr.Verdict{Kind: expr.VerdictDrop}} {
+		match := []expr.Any{inSet(t.sets[set], reg0), verdict}
+		rule(refuse, frontendRegs(reg0, false), match)
+		rule(refuse, daddrLocal(expr.CmpOpEq), notLoopback(), frontendRegs(reg0, true), match)
+	}
 	for _, p := range cfg.ServiceCIDRs {
 		rule(refuse, inPrefix(daddr(reg0), reg0, p, false), daddrLocal(expr.CmpOpNeq), one(&expr.Verdict{Kind: expr.VerdictGoto, Chain: reject.Name}))
 	}
@@ -130,14 +144,22 @@ func (t *table) create(c *nftables.Conn, cfg *Config) error {
 	return nil
 }
 
-// addChain queues the chain that picks one of spec.count endpoints.
+// directChain has one rule for each number of endpoints that a Service has. A rule that doesn't find
+// the address under its own number is passed by.
+const directChain = "cluster-ips"
+
+// addChain queues the chain that picks one of spec.count endpoints, or the direct rule.
 func (t *table) addChain(c *nftables.Conn, spec chainSpec) {
-	ch := c.AddChain(&nftables.Chain{Name: spec.name(), Table: t.t})
+	ch := &nftables.Chain{Name: directChain, Table: t.t}
+	if !spec.direct {
+		ch = c.AddChain(&nftables.Chain{Name: spec.name(), Table: t.t})
+	}
 	rule := func(parts ...[]expr.Any) {
+		t.rules++
 		c.AddRule(&nftables.Rule{Table: t.t, Chain: ch, Exprs: concat(parts...)})
 	}
 	random := func(r uint32) expr.Any {
-		return &expr.Numgen{Register: r, Modulus: uint32(spec.count), Type: unix.NFT_NG_RANDOM}
+		return &expr.Numgen{Register: r, Modulus: uint32(spec.count), Type: unix.NFT_NG_RANDOM, Offset: spec.offset()}
 	}
 	if spec.affinity == 0 {
 		rule(frontendRegs(reg0, spec.nodePort), []expr.Any{random(reg0 + 3), lookup(t.sets[setEndpoints], reg0, reg0+4), dnat(reg0 + 4)})

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"iter"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -10,6 +12,17 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
+
+// inOrder walks a map by its keys, so that problems are told in the same order every time.
+func inOrder[K ~string, V any](m map[K]V) iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			if !yield(key, m[key]) {
+				return
+			}
+		}
+	}
+}
 
 // typed sets the type of a column whose cells are no text.
 func typed(c metav1.TableColumnDefinition, kind string) metav1.TableColumnDefinition {

@@ -17,7 +17,7 @@ func configMapKind() *Kind {
 			errs, size := validateDataKeys(c.Data, func(v string) int { return len(v) }, field.NewPath("data"))
 			more, binary := validateDataKeys(c.BinaryData, func(v []byte) int { return len(v) }, field.NewPath("binaryData"))
 			errs = append(errs, more...)
-			for key := range c.BinaryData {
+			for key := range inOrder(c.BinaryData) {
 				if _, both := c.Data[key]; both {
 					errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, "duplicate of key present in binaryData"))
 				}
@@ -25,7 +25,7 @@ func configMapKind() *Kind {
 			return append(errs, validateTotal(size+binary, field.NewPath(""))...)
 		}),
 		ValidateUpdate: checkPair(func(c, old *corev1.ConfigMap) field.ErrorList {
-			return validateImmutableData(c.Immutable, old.Immutable, equal(c.Data, old.Data) && equal(c.BinaryData, old.BinaryData))
+			return validateImmutableData(c.Immutable, old.Immutable, equal(c.Data, old.Data), equal(c.BinaryData, old.BinaryData))
 		}),
 		Columns: []metav1.TableColumnDefinition{nameColumn(), column("Data", "Number of entries", 0), ageColumn()},
 		Row: row(func(c *corev1.ConfigMap) []any {

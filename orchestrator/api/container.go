@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"path"
 	"strings"
 
@@ -11,7 +12,7 @@ import (
 )
 
 func validateContainers(s *corev1.PodSpec, volumes sets.Set[string], spec *field.Path) field.ErrorList {
-	var errs field.ErrorList
+	errs := validateSleeps(s, spec)
 	names := sets.New[string]()
 	if len(s.Containers) == 0 {
 		errs = append(errs, field.Required(spec.Child("containers"), ""))
@@ -31,10 +32,10 @@ func validateContainers(s *corev1.PodSpec, volumes sets.Set[string], spec *field
 			errs = append(errs, field.NotSupported(at.Child("restartPolicy"), *c.RestartPolicy, []corev1.ContainerRestartPolicy{corev1.ContainerRestartPolicyAlways}))
 		}
 		if !sidecar {
-			for set, child := range map[string]bool{"lifecycle": c.Lifecycle != nil, "livenessProbe": c.LivenessProbe != nil,
-				"readinessProbe": c.ReadinessProbe != nil, "startupProbe": c.StartupProbe != nil} {
-				if child {
-					errs = append(errs, field.Forbidden(at.Child(set), "may not be set for init containers without restartPolicy=Always"))
+			for child, set := range inOrder(map[string]bool{"lifecycle": c.Lifecycle != nil, "livenessProbe": c.LivenessProbe != nil,
+				"readinessProbe": c.ReadinessProbe != nil, "startupProbe": c.StartupProbe != nil}) {
+				if set {
+					errs = append(errs, field.Forbidden(at.Child(child), "may not be set for init containers without restartPolicy=Always"))
 				}
 			}
 		}
@@ -53,7 +54,7 @@ func validateContainer(c *corev1.Container, names, volumes sets.Set[string], at 
 	errs = append(errs, oneOf(c.TerminationMessagePolicy, []corev1.TerminationMessagePolicy{corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError}, at.Child("terminationMessagePolicy"))...)
 	errs = append(errs, validateContainerPorts(c.Ports, at.Child("ports"))...)
 	errs = append(errs, validateEnv(c, at)...)
-	errs = append(errs, validateMounts(c.VolumeMounts, volumes, at.Child("volumeMounts"))...)
+	errs = append(errs, validateMounts(c.VolumeMounts, volumes, privileged(c), at.Child("volumeMounts"))...)
 	errs = append(errs, validateRequirements(&c.Resources, at.Child("resources"))...)
 	errs = append(errs, validateProbe(c.LivenessProbe, true, at.Child("livenessProbe"))...)
 	errs = append(errs, validateProbe(c.ReadinessProbe, false, at.Child("readinessProbe"))...)
@@ -64,11 +65,7 @@ func validateContainer(c *corev1.Container, names, volumes sets.Set[string], at 
 		errs = append(errs, unsupported(at.Child("volumeDevices"), "mount a volume"))
 	}
 	if len(c.ResizePolicy) > 0 {
-		for i, p := range c.ResizePolicy {
-			if p.RestartPolicy != corev1.NotRequired && p.RestartPolicy != corev1.RestartContainer {
-				errs = append(errs, field.NotSupported(at.Child("resizePolicy").Index(i), p.RestartPolicy, []corev1.ResourceResizeRestartPolicy{corev1.NotRequired, corev1.RestartContainer}))
-			}
-		}
+		errs = append(errs, unsupported(at.Child("resizePolicy"), "containers are not resized in place: change the resources in the pod template"))
 	}
 	if len(c.RestartPolicyRules) > 0 {
 		errs = append(errs, unsupported(at.Child("restartPolicyRules"), "set the pod's restartPolicy"))
@@ -115,13 +112,13 @@ func validateHostPorts(s *corev1.PodSpec, spec *field.Path) (errs field.ErrorLis
 			if p.HostPort == 0 {
 				continue
 			}
-			at := spec.Child("containers").Index(i).Child("ports").Index(j).Child("hostPort")
+			at := spec.Child("containers").Index(i).Child("ports").Index(j)
 			if s.HostNetwork && p.HostPort != p.ContainerPort {
-				errs = append(errs, field.Invalid(at, p.HostPort, "must match `containerPort` when `hostNetwork` is true"))
+				errs = append(errs, field.Invalid(at.Child("containerPort"), p.ContainerPort, "must match `hostPort` when `hostNetwork` is true"))
 			}
 			k := key{p.Protocol, p.HostIP, p.HostPort}
 			if seen[k] {
-				errs = append(errs, field.Duplicate(at, p.HostPort))
+				errs = append(errs, field.Duplicate(at.Child("hostPort"), fmt.Sprintf("%s/%s/%d", p.Protocol, p.HostIP, p.HostPort)))
 			}
 			seen[k] = true
 		}
@@ -194,19 +191,43 @@ func validateFieldRef(ref *corev1.ObjectFieldSelector, env bool, path *field.Pat
 		known = append(known, "metadata.annotations", "metadata.labels")
 	}
 	p := ref.FieldPath
+	if ref.APIVersion != "" && ref.APIVersion != "v1" {
+		return field.ErrorList{field.Invalid(path.Child("fieldPath"), p, "error converting fieldPath: unsupported pod version: "+ref.APIVersion)}
+	}
 	for _, prefix := range []string{"metadata.annotations['", "metadata.labels['"} {
-		if strings.HasPrefix(p, prefix) && strings.HasSuffix(p, "']") {
-			return nil
+		if key, ok := strings.CutPrefix(p, prefix); ok && strings.HasSuffix(key, "']") {
+			key = strings.TrimSuffix(key, "']")
+			if prefix == "metadata.annotations['" {
+				key = strings.ToLower(key)
+			}
+			return invalid(validation.IsQualifiedName(key), path, key)
 		}
 	}
 	return oneOf(p, known, path.Child("fieldPath"))
 }
 
 func validateResourceFieldRef(ref *corev1.ResourceFieldSelector, at *field.Path) field.ErrorList {
-	return oneOf(ref.Resource, []string{"limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"}, at.Child("resource"))
+	errs := oneOf(ref.Resource, []string{"limits.cpu", "limits.ephemeral-storage", "limits.memory", "requests.cpu", "requests.ephemeral-storage", "requests.memory"}, at.Child("resource"))
+	if ref.Divisor.IsZero() {
+		return errs
+	}
+	_, name, _ := strings.Cut(ref.Resource, ".")
+	divisors := []string{"1", "1k", "1M", "1G", "1T", "1P", "1E", "1Ki", "1Mi", "1Gi", "1Ti", "1Pi", "1Ei"}
+	told := strings.Join(divisors, ", ")
+	if name == "cpu" {
+		divisors, told = []string{"1m", "1"}, "1m and 1"
+	}
+	if d := ref.Divisor.String(); !contains(divisors, d) {
+		errs = append(errs, field.Invalid(at.Child("divisor"), d, fmt.Sprintf("only divisor's values %s are supported with the %s resource", told, name)))
+	}
+	return errs
 }
 
-func validateMounts(mounts []corev1.VolumeMount, volumes sets.Set[string], at *field.Path) (errs field.ErrorList) {
+func privileged(c *corev1.Container) bool {
+	return c.SecurityContext != nil && c.SecurityContext.Privileged != nil && *c.SecurityContext.Privileged
+}
+
+func validateMounts(mounts []corev1.VolumeMount, volumes sets.Set[string], privileged bool, at *field.Path) (errs field.ErrorList) {
 	paths := sets.New[string]()
 	for i, m := range mounts {
 		p := at.Index(i)
@@ -236,6 +257,9 @@ func validateMounts(mounts []corev1.VolumeMount, volumes sets.Set[string], at *f
 		}
 		if g := m.MountPropagation; g != nil {
 			errs = append(errs, oneOf(*g, []corev1.MountPropagationMode{corev1.MountPropagationBidirectional, corev1.MountPropagationHostToContainer, corev1.MountPropagationNone}, p.Child("mountPropagation"))...)
+			if *g == corev1.MountPropagationBidirectional && !privileged {
+				errs = append(errs, field.Forbidden(p.Child("mountPropagation"), "Bidirectional mount propagation is available only to privileged containers"))
+			}
 		}
 	}
 	return errs

@@ -9,7 +9,7 @@ import (
 
 // validateDataKeys checks the keys of ConfigMaps and Secrets, which become file names, and their size.
 func validateDataKeys[V any](data map[string]V, size func(V) int, path *field.Path) (errs field.ErrorList, total int) {
-	for key, value := range data {
+	for key, value := range inOrder(data) {
 		for _, message := range validation.IsConfigMapKey(key) {
 			errs = append(errs, field.Invalid(path.Key(key), key, message))
 		}
@@ -26,7 +26,7 @@ func validateTotal(total int, path *field.Path) field.ErrorList {
 }
 
 // validateImmutableData is the rule of `immutable: true`: neither it nor the data may change.
-func validateImmutableData(now, before *bool, unchanged bool) field.ErrorList {
+func validateImmutableData(now, before *bool, unchanged, binaryUnchanged bool) field.ErrorList {
 	if before == nil || !*before {
 		return nil
 	}
@@ -36,6 +36,9 @@ func validateImmutableData(now, before *bool, unchanged bool) field.ErrorList {
 	}
 	if !unchanged {
 		errs = append(errs, field.Forbidden(field.NewPath("data"), "field is immutable when `immutable` is set"))
+	}
+	if !binaryUnchanged {
+		errs = append(errs, field.Forbidden(field.NewPath("binaryData"), "field is immutable when `immutable` is set"))
 	}
 	return errs
 }

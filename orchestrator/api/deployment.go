@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -99,6 +100,9 @@ func validateDeployment(d *appsv1.Deployment) field.ErrorList {
 			errs = append(errs, field.Invalid(spec.Child("progressDeadlineSeconds"), *p, "must be greater than minReadySeconds"))
 		}
 	}
+	if value, ok := d.Annotations[AnnotationAutoRollback]; ok && value != "true" && value != "false" {
+		errs = append(errs, field.NotSupported(field.NewPath("metadata", "annotations").Key(AnnotationAutoRollback), value, []string{"true", "false"}))
+	}
 	strategy := spec.Child("strategy")
 	switch d.Spec.Strategy.Type {
 	case appsv1.RecreateDeploymentStrategyType:
@@ -108,7 +112,7 @@ func validateDeployment(d *appsv1.Deployment) field.ErrorList {
 	case appsv1.RollingUpdateDeploymentStrategyType:
 		if r := d.Spec.Strategy.RollingUpdate; r != nil {
 			at := strategy.Child("rollingUpdate")
-			errs = append(errs, validateIntOrPercent(r.MaxUnavailable, at.Child("maxUnavailable"))...)
+			errs = append(errs, validateShare(r.MaxUnavailable, at.Child("maxUnavailable"))...)
 			errs = append(errs, validateIntOrPercent(r.MaxSurge, at.Child("maxSurge"))...)
 			if isZero(r.MaxUnavailable) && isZero(r.MaxSurge) {
 				errs = append(errs, field.Invalid(at.Child("maxUnavailable"), r.MaxUnavailable, "may not be 0 when `maxSurge` is 0"))
@@ -139,10 +143,22 @@ func validateIntOrPercent(v *intstr.IntOrString, path *field.Path) field.ErrorLi
 	if messages := validation.IsValidPercent(v.StrVal); len(messages) > 0 {
 		return field.ErrorList{field.Invalid(path, v, messages[0])}
 	}
-	if n, err := intstr.GetScaledValueFromIntOrPercent(v, 100, true); err != nil || (n > 100 && strings.HasSuffix(path.String(), "maxUnavailable")) {
-		return field.ErrorList{field.Invalid(path, v, "must not be greater than 100%")}
+	if _, err := intstr.GetScaledValueFromIntOrPercent(v, 100, true); err != nil {
+		return field.ErrorList{field.Invalid(path, v, err.Error())}
 	}
 	return nil
+}
+
+// validateShare is validateIntOrPercent for a part of something, which can't be more than the whole.
+func validateShare(v *intstr.IntOrString, path *field.Path) field.ErrorList {
+	errs := validateIntOrPercent(v, path)
+	if len(errs) > 0 || v == nil || v.Type != intstr.String {
+		return errs
+	}
+	if n, err := intstr.GetScaledValueFromIntOrPercent(v, 100, true); err == nil && n > 100 {
+		errs = append(errs, field.Invalid(path, v, "must not be greater than 100%"))
+	}
+	return errs
 }
 
 // validateSelectorAndTemplate checks what Deployments and ReplicaSets have in common.
@@ -151,19 +167,20 @@ func validateSelectorAndTemplate(selector *metav1.LabelSelector, template *corev
 	path := spec.Child("selector")
 	switch {
 	case selector == nil:
-		errs = append(errs, field.Required(path, ""))
+		errs = append(errs, field.Required(path, ""),
+			field.Invalid(spec.Child("template", "metadata", "labels"), template.Labels, "`selector` does not match template `labels`"))
 	case len(selector.MatchLabels)+len(selector.MatchExpressions) == 0:
 		errs = append(errs, field.Invalid(path, selector, "empty selector is invalid for deployment"))
 	default:
-		s, err := metav1.LabelSelectorAsSelector(selector)
-		if err != nil {
-			errs = append(errs, field.Invalid(path, selector, err.Error()))
-		} else if !s.Matches(labels.Set(template.Labels)) {
+		errs = append(errs, validateSelector(selector, path)...)
+		if s, err := metav1.LabelSelectorAsSelector(selector); err == nil && !s.Matches(labels.Set(template.Labels)) {
 			errs = append(errs, field.Invalid(spec.Child("template", "metadata", "labels"), template.Labels, "`selector` does not match template `labels`"))
 		}
 	}
 	at := spec.Child("template", "spec")
 	errs = append(errs, validateLabels(template.Labels, spec.Child("template", "metadata", "labels"))...)
+	errs = append(errs, apivalidation.ValidateAnnotations(template.Annotations, spec.Child("template", "metadata", "annotations"))...)
+	errs = append(errs, validateDeletionCost(template.Annotations, spec.Child("template", "metadata", "annotations"))...)
 	errs = append(errs, validatePodSpec(&template.Spec, at)...)
 	if template.Spec.RestartPolicy != corev1.RestartPolicyAlways {
 		errs = append(errs, field.NotSupported(at.Child("restartPolicy"), template.Spec.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways}))
@@ -175,7 +192,7 @@ func validateSelectorAndTemplate(selector *metav1.LabelSelector, template *corev
 }
 
 func validateLabels(l map[string]string, path *field.Path) (errs field.ErrorList) {
-	for key, value := range l {
+	for key, value := range inOrder(l) {
 		for _, message := range validation.IsQualifiedName(key) {
 			errs = append(errs, field.Invalid(path, key, message))
 		}

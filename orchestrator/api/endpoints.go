@@ -78,6 +78,8 @@ func validateEndpointIP(ip string, path *field.Path) field.ErrorList {
 	switch {
 	case err != nil:
 		return field.ErrorList{field.Invalid(path, ip, "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)")}
+	case !addr.Is4():
+		return field.ErrorList{field.Invalid(path, ip, "must be an IPv4 address: clusters have no others")}
 	case addr.IsUnspecified():
 		return field.ErrorList{field.Invalid(path, ip, fmt.Sprintf("may not be unspecified (%s)", ip))}
 	case addr.IsLoopback() && !wasiPodRange().Contains(addr):

@@ -20,6 +20,9 @@ func endpointSliceKind() *Kind {
 		New:     func() Object { return &discoveryv1.EndpointSlice{} },
 		NewList: func() runtime.Object { return &discoveryv1.EndpointSliceList{} },
 		Default: of(func(s *discoveryv1.EndpointSlice) {
+			for i := range s.Endpoints {
+				s.Endpoints[i].DeprecatedTopology = nil // not writable through this version, by its definition
+			}
 			for i := range s.Ports {
 				setDefault(&s.Ports[i].Name, "")
 				setDefault(&s.Ports[i].Protocol, corev1.ProtocolTCP)
@@ -71,6 +74,9 @@ func validateEndpointSlice(s *discoveryv1.EndpointSlice) (errs field.ErrorList) 
 		}
 		if e.NodeName != nil {
 			errs = append(errs, invalid(validation.IsDNS1123Subdomain(*e.NodeName), at.Child("nodeName"), *e.NodeName)...)
+		}
+		if e.Hints != nil {
+			errs = append(errs, unsupported(at.Child("hints"), "every endpoint of a service is used from every node"))
 		}
 		if e.Hostname != nil {
 			errs = append(errs, invalid(validation.IsDNS1123Label(*e.Hostname), at.Child("hostname"), *e.Hostname)...)

@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 func coreEventKind() *Kind {
@@ -20,10 +22,42 @@ func coreEventKind() *Kind {
 		Default: of(func(e *corev1.Event) {
 			setZero(&e.Type, corev1.EventTypeNormal)
 		}),
-		Columns: eventColumns(),
-		Row:     row(eventRow),
-		Fields:  func(o Object) fields.Set { return eventFields(o.(*corev1.Event)) },
+		Validate: check(validateEvent),
+		Columns:  eventColumns(),
+		Row:      row(eventRow),
+		Fields:   func(o Object) fields.Set { return eventFields(o.(*corev1.Event)) },
 	}
+}
+
+// validateEvent holds every event to its object's namespace, and those of the newer shape, which have an
+// eventTime, to what events.k8s.io documents as required.
+func validateEvent(e *corev1.Event) (errs field.ErrorList) {
+	if about := e.InvolvedObject.Namespace; about != "" && about != e.Namespace {
+		errs = append(errs, field.Invalid(field.NewPath("involvedObject", "namespace"), about, "does not match event.namespace"))
+	}
+	if e.EventTime.IsZero() {
+		return errs
+	}
+	errs = append(errs, required(e.ReportingController, field.NewPath("reportingController"), "")...)
+	if e.ReportingController != "" {
+		errs = append(errs, invalid(validation.IsQualifiedName(e.ReportingController), field.NewPath("reportingController"), e.ReportingController)...)
+	}
+	for name, value := range inOrder(map[string]struct {
+		text string
+		most int
+	}{"reportingInstance": {e.ReportingInstance, 128}, "action": {e.Action, 128}, "reason": {e.Reason, 128}}) {
+		errs = append(errs, required(value.text, field.NewPath(name), "")...)
+		if len(value.text) > value.most {
+			errs = append(errs, field.Invalid(field.NewPath(name), "", fmt.Sprintf("can have at most %d characters", value.most)))
+		}
+	}
+	if len(e.Message) > 1024 {
+		errs = append(errs, field.Invalid(field.NewPath("message"), "", "can have at most 1024 characters"))
+	}
+	if e.Type != corev1.EventTypeNormal && e.Type != corev1.EventTypeWarning {
+		errs = append(errs, field.NotSupported(field.NewPath("type"), e.Type, []string{corev1.EventTypeNormal, corev1.EventTypeWarning}))
+	}
+	return errs
 }
 
 // eventKind is events.k8s.io/v1, another view of the stored core events.

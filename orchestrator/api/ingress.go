@@ -147,7 +147,8 @@ func validateIngressPath(p *networkingv1.HTTPIngressPath, path *field.Path) (err
 func validateIngressBackend(b *networkingv1.IngressBackend, path *field.Path) (errs field.ErrorList) {
 	switch {
 	case b.Resource != nil && b.Service != nil:
-		return field.ErrorList{field.Invalid(path, "", "cannot set both resource and service backends")}
+		return field.ErrorList{field.Invalid(path, "", "cannot set both resource and service backends"),
+			unsupported(path.Child("resource"), "the ingress sends requests to Services only")}
 	case b.Resource != nil:
 		return field.ErrorList{unsupported(path.Child("resource"), "the ingress sends requests to Services only")}
 	case b.Service == nil:

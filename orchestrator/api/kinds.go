@@ -31,6 +31,7 @@ func All() []*Kind {
 		endpointSliceKind(), ingressKind(), ingressClassKind(),
 		leaseKind(), runtimeClassKind(), priorityClassKind(), podDisruptionBudgetKind(),
 		roleKind(), roleBindingKind(), clusterRoleKind(), clusterRoleBindingKind(),
+		memberKind(),
 	}
 }
 
@@ -68,5 +69,7 @@ var scheme = sync.OnceValue(func() *runtime.Scheme {
 	} {
 		utilruntime.Must(add(s))
 	}
+	s.AddKnownTypes(ClusterGroupVersion(), &Member{}, &MemberList{})
+	metav1.AddToGroupVersion(s, ClusterGroupVersion())
 	return s
 })

@@ -40,6 +40,7 @@ func minimal() map[string]string {
 		"Role":                `{metadata: {name: x}, rules: [{verbs: [get], apiGroups: [""], resources: [pods]}]}`,
 		"ClusterRole":         `{metadata: {name: x}, rules: [{verbs: [get], nonResourceURLs: ["/healthz"]}]}`,
 		"RoleBinding":         `{metadata: {name: x}, roleRef: {kind: Role, name: r}, subjects: [{kind: User, name: u}]}`,
+		"Member":              `{metadata: {name: x}, spec: {role: Voter}}`,
 		"ClusterRoleBinding":  `{metadata: {name: x}, roleRef: {kind: ClusterRole, name: r}, subjects: [{kind: ServiceAccount, name: u, namespace: n}]}`,
 	}
 }

@@ -20,6 +20,15 @@ func leaseKind() *Kind {
 			if n := l.Spec.LeaseTransitions; n != nil {
 				errs = append(errs, nonNegative(int64(*n), field.NewPath("spec", "leaseTransitions"))...)
 			}
+			if h := l.Spec.HolderIdentity; h != nil && *h == "" {
+				errs = append(errs, field.Required(field.NewPath("spec", "holderIdentity"), "must not be empty"))
+			}
+			if l.Spec.Strategy != nil {
+				errs = append(errs, unsupported(field.NewPath("spec", "strategy"), "leaders elect themselves"))
+			}
+			if l.Spec.PreferredHolder != nil {
+				errs = append(errs, unsupported(field.NewPath("spec", "preferredHolder"), "leaders elect themselves"))
+			}
 			return errs
 		}),
 		Columns: []metav1.TableColumnDefinition{nameColumn(), column("Holder", "The current holder", 0), ageColumn()},

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -16,15 +17,26 @@ func nodeKind() *Kind {
 	return &Kind{
 		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Node"),
 		Resource:         "nodes", Singular: "node", ShortNames: []string{"no"},
-		New:           func() Object { return &corev1.Node{} },
-		NewList:       func() runtime.Object { return &corev1.NodeList{} },
+		New:     func() Object { return &corev1.Node{} },
+		NewList: func() runtime.Object { return &corev1.NodeList{} },
+		Default: of(func(n *corev1.Node) { // two names of one field
+			if n.Spec.PodCIDR == "" && len(n.Spec.PodCIDRs) > 0 {
+				n.Spec.PodCIDR = n.Spec.PodCIDRs[0]
+			} else if n.Spec.PodCIDR != "" && len(n.Spec.PodCIDRs) == 0 {
+				n.Spec.PodCIDRs = []string{n.Spec.PodCIDR}
+			}
+		}),
 		PrepareUpdate: pair(func(n, old *corev1.Node) { n.Status = old.Status }),
 		Validate:      check(validateNode),
 		ValidateUpdate: checkPair(func(n, old *corev1.Node) field.ErrorList {
-			if old.Spec.PodCIDR != "" {
-				return immutable(n.Spec.PodCIDR, old.Spec.PodCIDR, field.NewPath("spec", "podCIDR"))
+			var errs field.ErrorList
+			if old.Spec.PodCIDR != "" && n.Spec.PodCIDR != old.Spec.PodCIDR {
+				errs = append(errs, field.Forbidden(field.NewPath("spec", "podCIDR"), `node updates may not change podCIDR except from "" to valid`))
 			}
-			return nil
+			if old.Spec.ProviderID != "" && n.Spec.ProviderID != old.Spec.ProviderID {
+				errs = append(errs, field.Forbidden(field.NewPath("spec", "providerID"), `node updates may not change providerID except from "" to valid`))
+			}
+			return errs
 		}),
 		Status:       &Status{PrepareUpdate: pair(func(n, old *corev1.Node) { n.Spec = old.Spec })},
 		Subresources: []string{"proxy"},
@@ -58,6 +70,35 @@ func validateNode(n *corev1.Node) field.ErrorList {
 			errs = append(errs, field.NotSupported(path.Index(i).Child("effect"), taint.Effect, effects))
 		}
 	}
+	unique := map[[2]string]bool{}
+	for i, taint := range n.Spec.Taints {
+		errs = append(errs, invalid(validation.IsValidLabelValue(taint.Value), path.Index(i).Child("value"), taint.Value)...)
+		key := [2]string{taint.Key, string(taint.Effect)}
+		if unique[key] {
+			e := field.Duplicate(path.Index(i), taint)
+			e.Detail = "taints must be unique by key and effect pair"
+			errs = append(errs, e)
+		}
+		unique[key] = true
+	}
+	spec := field.NewPath("spec")
+	for i, cidr := range n.Spec.PodCIDRs {
+		if _, err := netip.ParsePrefix(cidr); err != nil {
+			errs = append(errs, field.Invalid(spec.Child("podCIDRs").Index(i), cidr, "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"))
+		}
+	}
+	if len(n.Spec.PodCIDRs) > 1 {
+		errs = append(errs, unsupported(spec.Child("podCIDRs"), "pods have IPv4 addresses only"))
+	}
+	if cidr := n.Spec.PodCIDR; cidr != "" && len(n.Spec.PodCIDRs) > 0 && n.Spec.PodCIDRs[0] != cidr {
+		errs = append(errs, field.Invalid(spec.Child("podCIDRs").Index(0), n.Spec.PodCIDRs[0], "must match `podCIDR`"))
+	}
+	if n.Spec.ConfigSource != nil {
+		errs = append(errs, field.Forbidden(spec.Child("configSource"), "configSource may not be set; it is no longer supported"))
+	}
+	if n.Spec.PodPreemptionPolicy != nil {
+		errs = append(errs, unsupported(spec.Child("podPreemptionPolicy"), "pods are not resized in place"))
+	}
 	return errs
 }
 
@@ -78,9 +119,12 @@ func nodeRow(n *corev1.Node) []any {
 	for label := range n.Labels {
 		if role, ok := strings.CutPrefix(label, "node-role.kubernetes.io/"); ok && role != "" {
 			roles = append(roles, role)
+		} else if label == "kubernetes.io/role" && n.Labels[label] != "" {
+			roles = append(roles, n.Labels[label])
 		}
 	}
 	slices.Sort(roles)
+	roles = slices.Compact(roles)
 	internal, external := "<none>", "<none>"
 	for _, a := range n.Status.Addresses {
 		switch {

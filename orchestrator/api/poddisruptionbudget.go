@@ -57,10 +57,10 @@ func validateBudget(b *policyv1.PodDisruptionBudget) (errs field.ErrorList) {
 		errs = append(errs, field.Invalid(path, fmt.Sprintf("minAvailable: %s, maxUnavailable: %s", b.Spec.MinAvailable, b.Spec.MaxUnavailable), "minAvailable and maxUnavailable cannot be both set"))
 	}
 	if b.Spec.MinAvailable != nil {
-		errs = append(errs, validateIntOrPercent(b.Spec.MinAvailable, path.Child("minAvailable"))...)
+		errs = append(errs, validateShare(b.Spec.MinAvailable, path.Child("minAvailable"))...)
 	}
 	if b.Spec.MaxUnavailable != nil {
-		errs = append(errs, validateIntOrPercent(b.Spec.MaxUnavailable, path.Child("maxUnavailable"))...)
+		errs = append(errs, validateShare(b.Spec.MaxUnavailable, path.Child("maxUnavailable"))...)
 	}
 	errs = append(errs, metav1validation.ValidateLabelSelector(b.Spec.Selector, metav1validation.LabelSelectorValidationOptions{}, path.Child("selector"))...)
 	if p := b.Spec.UnhealthyPodEvictionPolicy; p != nil {

@@ -3,6 +3,8 @@ package api
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -36,21 +38,22 @@ func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 		errs = append(errs, invalid(validation.IsDNS1123Subdomain(*c), path.Child("runtimeClassName"), *c)...)
 	}
 	errs = append(errs, validatePodSecurity(s.SecurityContext, path.Child("securityContext"))...)
+	errs = append(errs, validateHostSysctls(s, path.Child("securityContext", "sysctls"))...)
 	errs = append(errs, validateResourceList(s.Overhead, path.Child("overhead"))...)
 	if g := s.TerminationGracePeriodSeconds; g != nil {
 		errs = append(errs, nonNegative(*g, path.Child("terminationGracePeriodSeconds"))...)
 	}
-	if d := s.ActiveDeadlineSeconds; d != nil && *d < 1 {
+	if d := s.ActiveDeadlineSeconds; d != nil && (*d < 1 || *d > 1<<31-1) {
 		errs = append(errs, field.Invalid(path.Child("activeDeadlineSeconds"), *d, "must be between 1 and 2147483647, inclusive"))
 	}
-	for value, child := range map[*string]string{&s.ServiceAccountName: "serviceAccountName", &s.NodeName: "nodeName", &s.PriorityClassName: "priorityClassName"} {
-		if *value != "" {
-			errs = append(errs, invalid(validation.IsDNS1123Subdomain(*value), path.Child(child), *value)...)
+	for child, value := range inOrder(map[string]string{"serviceAccountName": s.ServiceAccountName, "nodeName": s.NodeName, "priorityClassName": s.PriorityClassName}) {
+		if value != "" {
+			errs = append(errs, invalid(validation.IsDNS1123Subdomain(value), path.Child(child), value)...)
 		}
 	}
-	for value, child := range map[*string]string{&s.Hostname: "hostname", &s.Subdomain: "subdomain"} {
-		if *value != "" {
-			errs = append(errs, invalid(validation.IsDNS1123Label(*value), path.Child(child), *value)...)
+	for child, value := range inOrder(map[string]string{"hostname": s.Hostname, "subdomain": s.Subdomain}) {
+		if value != "" {
+			errs = append(errs, invalid(validation.IsDNS1123Label(value), path.Child(child), value)...)
 		}
 	}
 	for i, a := range s.HostAliases {
@@ -60,6 +63,9 @@ func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 		for j, h := range a.Hostnames {
 			errs = append(errs, invalid(validation.IsDNS1123Subdomain(h), path.Child("hostAliases").Index(i).Child("hostnames").Index(j), h)...)
 		}
+	}
+	if len(s.SchedulingGates) > 0 && s.NodeName != "" {
+		errs = append(errs, field.Forbidden(path.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
 	}
 	gates := sets.New[string]()
 	for i, g := range s.SchedulingGates {
@@ -76,6 +82,18 @@ func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	return errs
 }
 
+// validateDeletionCost checks the annotation by which the ReplicaSet controller chooses whom to delete first.
+func validateDeletionCost(annotations map[string]string, at *field.Path) field.ErrorList {
+	value, ok := annotations[corev1.PodDeletionCost]
+	if !ok {
+		return nil
+	}
+	if n, err := strconv.ParseInt(value, 10, 32); err != nil || strconv.FormatInt(n, 10) != value {
+		return field.ErrorList{field.Invalid(at.Key(corev1.PodDeletionCost), value, "must be a 32bit integer")}
+	}
+	return nil
+}
+
 // unsupportedPodFields names what a pod asks for that this version can't do.
 func unsupportedPodFields(s *corev1.PodSpec, path *field.Path) (errs field.ErrorList) {
 	refuse := func(set bool, child, why string) {
@@ -84,6 +102,7 @@ func unsupportedPodFields(s *corev1.PodSpec, path *field.Path) (errs field.Error
 		}
 	}
 	refuse(len(s.EphemeralContainers) > 0, "ephemeralContainers", "run the tools in a container of the pod, or use exec")
+	refuse(len(s.ImagePullSecrets) > 0, "imagePullSecrets", "images come from the node's own store, nothing is pulled from a registry")
 	refuse(len(s.ResourceClaims) > 0, "resourceClaims", "ask for devices as extended resources")
 	refuse(s.HostUsers != nil && !*s.HostUsers, "hostUsers", "user namespaces are not used")
 	refuse(s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN, "setHostnameAsFQDN", "set hostname and subdomain")
@@ -128,9 +147,36 @@ func validateDNS(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	if n := len(s.DNSConfig.Searches); n > 32 {
 		errs = append(errs, field.Invalid(at.Child("searches"), s.DNSConfig.Searches, "must not have more than 32 search paths"))
 	}
+	length := max(0, len(s.DNSConfig.Searches)-1)
+	for i, search := range s.DNSConfig.Searches {
+		length += len(search)
+		if search != "." { // "." searches the name as it is
+			errs = append(errs, invalid(validation.IsDNS1123Subdomain(strings.TrimSuffix(search, ".")), at.Child("searches").Index(i), search)...)
+		}
+	}
+	if length > 2048 {
+		errs = append(errs, field.Invalid(at.Child("searches"), s.DNSConfig.Searches, "must not have more than 2048 characters (including spaces) in the search list"))
+	}
 	for i, o := range s.DNSConfig.Options {
 		if o.Name == "" {
 			errs = append(errs, field.Required(at.Child("options").Index(i), "must not be empty"))
+		}
+	}
+	return errs
+}
+
+// validateHostSysctls refuses sysctls of namespaces that the pod shares with its node.
+func validateHostSysctls(s *corev1.PodSpec, at *field.Path) (errs field.ErrorList) {
+	if s.SecurityContext == nil {
+		return nil
+	}
+	for i, c := range s.SecurityContext.Sysctls {
+		net := strings.HasPrefix(c.Name, "net.")
+		if net && s.HostNetwork {
+			errs = append(errs, field.Invalid(at.Index(i).Child("name"), c.Name, "may not be specified when 'hostNetwork' is true"))
+		}
+		if !net && s.HostIPC {
+			errs = append(errs, field.Invalid(at.Index(i).Child("name"), c.Name, "may not be specified when 'hostIPC' is true"))
 		}
 	}
 	return errs

@@ -63,13 +63,32 @@ func defaultContainer(c *corev1.Container) {
 			}
 		}
 	}
-	// A limit without a request is a request too.
-	for name, limit := range c.Resources.Limits {
-		if _, ok := c.Resources.Requests[name]; !ok {
-			if c.Resources.Requests == nil {
-				c.Resources.Requests = corev1.ResourceList{}
+}
+
+// defaultPod is what a pod gets beyond the defaults of its spec, which a pod template has, too.
+func defaultPod(p *corev1.Pod) {
+	defaultPodSpec(&p.Spec)
+	setDefault(&p.Spec.EnableServiceLinks, true)
+	for _, containers := range [][]corev1.Container{p.Spec.InitContainers, p.Spec.Containers} {
+		for i := range containers {
+			defaultRequests(&containers[i].Resources)
+			for j := range containers[i].Ports {
+				if p.Spec.HostNetwork {
+					setZero(&containers[i].Ports[j].HostPort, containers[i].Ports[j].ContainerPort)
+				}
 			}
-			c.Resources.Requests[name] = limit.DeepCopy()
+		}
+	}
+}
+
+// defaultRequests makes a limit without a request a request, too.
+func defaultRequests(r *corev1.ResourceRequirements) {
+	for name, limit := range r.Limits {
+		if _, ok := r.Requests[name]; !ok {
+			if r.Requests == nil {
+				r.Requests = corev1.ResourceList{}
+			}
+			r.Requests[name] = limit.DeepCopy()
 		}
 	}
 }

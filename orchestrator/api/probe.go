@@ -14,9 +14,9 @@ func validateProbe(p *corev1.Probe, once bool, at *field.Path) field.ErrorList {
 		return nil
 	}
 	errs := validateHandler(p.Exec, p.HTTPGet, p.TCPSocket, p.GRPC, nil, at)
-	for value, child := range map[*int32]string{&p.InitialDelaySeconds: "initialDelaySeconds", &p.TimeoutSeconds: "timeoutSeconds",
-		&p.PeriodSeconds: "periodSeconds", &p.SuccessThreshold: "successThreshold", &p.FailureThreshold: "failureThreshold"} {
-		errs = append(errs, nonNegative(int64(*value), at.Child(child))...)
+	for child, value := range inOrder(map[string]int32{"initialDelaySeconds": p.InitialDelaySeconds, "timeoutSeconds": p.TimeoutSeconds,
+		"periodSeconds": p.PeriodSeconds, "successThreshold": p.SuccessThreshold, "failureThreshold": p.FailureThreshold}) {
+		errs = append(errs, nonNegative(int64(value), at.Child(child))...)
 	}
 	if once && p.SuccessThreshold != 1 {
 		errs = append(errs, field.Invalid(at.Child("successThreshold"), p.SuccessThreshold, "must be 1"))
@@ -59,6 +59,9 @@ func validateHandler(exec *corev1.ExecAction, http *corev1.HTTPGetAction, tcp *c
 		count++
 		errs = append(errs, required(http.Path, at.Child("httpGet", "path"), "")...)
 		errs = append(errs, validatePortRef(http.Port, at.Child("httpGet", "port"))...)
+		if http.Protocol != nil {
+			errs = append(errs, unsupported(at.Child("httpGet", "protocol"), "probes speak HTTP/1.1"))
+		}
 		errs = append(errs, oneOf(http.Scheme, []corev1.URIScheme{corev1.URISchemeHTTP, corev1.URISchemeHTTPS}, at.Child("httpGet", "scheme"))...)
 		for i, h := range http.HTTPHeaders {
 			errs = append(errs, invalid(validation.IsHTTPHeaderName(h.Name), at.Child("httpGet", "httpHeaders").Index(i), h.Name)...)
@@ -71,6 +74,9 @@ func validateHandler(exec *corev1.ExecAction, http *corev1.HTTPGetAction, tcp *c
 	if grpc != nil {
 		count++
 		errs = append(errs, validatePort(int64(grpc.Port), at.Child("grpc", "port"))...)
+		if grpc.Mode != nil && *grpc.Mode != "Plaintext" {
+			errs = append(errs, unsupported(at.Child("grpc", "mode"), "gRPC probes use plain connections"))
+		}
 	}
 	if sleep != nil {
 		count++
@@ -90,4 +96,29 @@ func validatePortRef(port intstr.IntOrString, at *field.Path) field.ErrorList {
 		return validatePort(int64(port.IntVal), at)
 	}
 	return invalid(validation.IsValidPortName(port.StrVal), at, port.StrVal)
+}
+
+// validateSleeps keeps sleep hooks within the pod's grace period, which would cut them short.
+func validateSleeps(s *corev1.PodSpec, spec *field.Path) (errs field.ErrorList) {
+	if s.TerminationGracePeriodSeconds == nil {
+		return nil
+	}
+	grace := *s.TerminationGracePeriodSeconds
+	check := func(h *corev1.LifecycleHandler, at *field.Path) {
+		if h != nil && h.Sleep != nil && h.Sleep.Seconds > grace {
+			errs = append(errs, field.Invalid(at.Child("sleep", "seconds"), h.Sleep.Seconds, fmt.Sprintf("must be non-negative and less than terminationGracePeriodSeconds (%d)", grace)))
+		}
+	}
+	for _, l := range []struct {
+		containers []corev1.Container
+		at         *field.Path
+	}{{s.InitContainers, spec.Child("initContainers")}, {s.Containers, spec.Child("containers")}} {
+		for i := range l.containers {
+			if c := l.containers[i].Lifecycle; c != nil {
+				check(c.PostStart, l.at.Index(i).Child("lifecycle", "postStart"))
+				check(c.PreStop, l.at.Index(i).Child("lifecycle", "preStop"))
+			}
+		}
+	}
+	return errs
 }

@@ -29,11 +29,23 @@ func clusterRoleKind() *Kind {
 	return &Kind{
 		GroupVersionKind: rbacv1.SchemeGroupVersion.WithKind("ClusterRole"),
 		Resource:         "clusterroles", Singular: "clusterrole", ValidName: rbacName,
-		New:      func() Object { return &rbacv1.ClusterRole{} },
-		NewList:  func() runtime.Object { return &rbacv1.ClusterRoleList{} },
-		Validate: check(func(r *rbacv1.ClusterRole) field.ErrorList { return validateRules(r.Rules, false) }),
-		Columns:  []metav1.TableColumnDefinition{nameColumn(), column("Created At", "When it was created", 0)},
-		Row:      row(func(r *rbacv1.ClusterRole) []any { return []any{r.Name, createdAt(r)} }),
+		New:     func() Object { return &rbacv1.ClusterRole{} },
+		NewList: func() runtime.Object { return &rbacv1.ClusterRoleList{} },
+		Validate: check(func(r *rbacv1.ClusterRole) field.ErrorList {
+			errs := validateRules(r.Rules, false)
+			if a := r.AggregationRule; a != nil {
+				at := field.NewPath("aggregationRule", "clusterRoleSelectors")
+				if len(a.ClusterRoleSelectors) == 0 {
+					errs = append(errs, field.Required(at, "at least one clusterRoleSelector required if aggregationRule is non-nil"))
+				}
+				for i := range a.ClusterRoleSelectors {
+					errs = append(errs, validateSelector(&a.ClusterRoleSelectors[i], at.Index(i))...)
+				}
+			}
+			return errs
+		}),
+		Columns: []metav1.TableColumnDefinition{nameColumn(), column("Created At", "When it was created", 0)},
+		Row:     row(func(r *rbacv1.ClusterRole) []any { return []any{r.Name, createdAt(r)} }),
 	}
 }
 

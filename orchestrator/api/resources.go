@@ -9,7 +9,7 @@ import (
 )
 
 func validateResourceList(list corev1.ResourceList, at *field.Path) (errs field.ErrorList) {
-	for name, quantity := range list {
+	for name, quantity := range inOrder(list) {
 		p := at.Key(string(name))
 		errs = append(errs, invalid(validation.IsQualifiedName(string(name)), p, string(name))...)
 		if quantity.Sign() < 0 {
@@ -33,19 +33,22 @@ func validateRequirements(r *corev1.ResourceRequirements, at *field.Path) field.
 		list corev1.ResourceList
 		path *field.Path
 	}{{r.Limits, at.Child("limits")}, {r.Requests, at.Child("requests")}} {
-		for name, quantity := range lists.list {
+		for name, quantity := range inOrder(lists.list) {
 			p := lists.path.Key(string(name))
 			switch {
 			case strings.HasPrefix(string(name), corev1.ResourceHugePagesPrefix):
 				errs = append(errs, unsupported(p, "huge pages are not handed out"))
 			case !strings.Contains(string(name), "/") && !contains(standardResources(), name):
+				if !contains([]corev1.ResourceName{corev1.ResourcePods, corev1.ResourceStorage, corev1.ResourceRequestsCPU}, name) {
+					errs = append(errs, field.Invalid(p, string(name), "must be a standard resource type or fully qualified"))
+				}
 				errs = append(errs, field.Invalid(p, string(name), "must be a standard resource for containers"))
 			case strings.Contains(string(name), "/") && quantity.MilliValue()%1000 != 0:
 				errs = append(errs, field.Invalid(p, quantity.String(), "must be an integer"))
 			}
 		}
 	}
-	for name, request := range r.Requests {
+	for name, request := range inOrder(r.Requests) {
 		limit, limited := r.Limits[name]
 		p := at.Child("requests")
 		extended := strings.Contains(string(name), "/")

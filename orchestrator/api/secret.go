@@ -1,6 +1,8 @@
 package api
 
 import (
+	"encoding/json"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -27,7 +29,7 @@ func secretKind() *Kind {
 		Validate: check(validateSecret),
 		ValidateUpdate: checkPair(func(s, old *corev1.Secret) field.ErrorList {
 			return append(immutable(s.Type, old.Type, field.NewPath("type")),
-				validateImmutableData(s.Immutable, old.Immutable, equal(s.Data, old.Data))...)
+				validateImmutableData(s.Immutable, old.Immutable, equal(s.Data, old.Data), true)...)
 		}),
 		Columns: []metav1.TableColumnDefinition{nameColumn(), column("Type", "Type of the secret", 0), column("Data", "Number of entries", 0), ageColumn()},
 		Row: row(func(s *corev1.Secret) []any {
@@ -59,6 +61,20 @@ func validateSecret(s *corev1.Secret) field.ErrorList {
 	for _, key := range requiredKeys(s.Type) {
 		if _, ok := s.Data[key]; !ok {
 			errs = append(errs, field.Required(path.Key(key), ""))
+		}
+	}
+	if s.Type == corev1.SecretTypeBasicAuth {
+		_, user := s.Data[corev1.BasicAuthUsernameKey]
+		_, password := s.Data[corev1.BasicAuthPasswordKey]
+		if !user && !password {
+			errs = append(errs, field.Required(path.Key(corev1.BasicAuthUsernameKey), ""), field.Required(path.Key(corev1.BasicAuthPasswordKey), ""))
+		}
+	}
+	for t, key := range inOrder(map[corev1.SecretType]string{corev1.SecretTypeDockercfg: corev1.DockerConfigKey, corev1.SecretTypeDockerConfigJson: corev1.DockerConfigJsonKey}) {
+		if data, ok := s.Data[key]; ok && s.Type == t {
+			if err := json.Unmarshal(data, &map[string]any{}); err != nil {
+				errs = append(errs, field.Invalid(path.Key(key), "<secret contents redacted>", err.Error()))
+			}
 		}
 	}
 	if s.Type == corev1.SecretTypeServiceAccountToken {

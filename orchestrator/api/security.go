@@ -19,8 +19,13 @@ func validatePodSecurity(s *corev1.PodSecurityContext, at *field.Path) field.Err
 	if p := s.FSGroupChangePolicy; p != nil {
 		errs = append(errs, oneOf(*p, []corev1.PodFSGroupChangePolicy{corev1.FSGroupChangeAlways, corev1.FSGroupChangeOnRootMismatch}, at.Child("fsGroupChangePolicy"))...)
 	}
+	names := map[string]bool{}
 	for i, c := range s.Sysctls {
 		errs = append(errs, validateSysctl(c.Name, at.Child("sysctls").Index(i).Child("name"))...)
+		if names[c.Name] {
+			errs = append(errs, field.Duplicate(at.Child("sysctls").Index(i).Child("name"), c.Name))
+		}
+		names[c.Name] = true
 	}
 	if p := s.SupplementalGroupsPolicy; p != nil && *p != corev1.SupplementalGroupsPolicyMerge {
 		errs = append(errs, unsupported(at.Child("supplementalGroupsPolicy"), "groups are merged"))
@@ -79,7 +84,7 @@ func validateSysctl(name string, at *field.Path) field.ErrorList {
 }
 
 func validateIDs(at *field.Path, ids map[string]*int64) (errs field.ErrorList) {
-	for name, id := range ids {
+	for name, id := range inOrder(ids) {
 		if id != nil && (*id < 0 || *id > 1<<31-1) {
 			errs = append(errs, field.Invalid(at.Child(name), *id, "must be between 0 and 2147483647, inclusive"))
 		}
@@ -94,12 +99,19 @@ func validateSeccomp(p *corev1.SeccompProfile, at *field.Path) field.ErrorList {
 	if p.Type == corev1.SeccompProfileTypeLocalhost {
 		return field.ErrorList{unsupported(at.Child("type"), "use RuntimeDefault or Unconfined")}
 	}
+	if p.LocalhostProfile != nil {
+		return field.ErrorList{field.Invalid(at.Child("localhostProfile"), *p.LocalhostProfile, "can only be set when seccomp type is Localhost")}
+	}
 	return oneOf(p.Type, []corev1.SeccompProfileType{corev1.SeccompProfileTypeRuntimeDefault, corev1.SeccompProfileTypeUnconfined}, at.Child("type"))
 }
 
 func validateAppArmor(p *corev1.AppArmorProfile, at *field.Path) field.ErrorList {
+	var errs field.ErrorList
 	if p != nil && p.Type != corev1.AppArmorProfileTypeUnconfined {
-		return field.ErrorList{unsupported(at.Child("type"), "use Unconfined, or leave it out")}
+		errs = append(errs, unsupported(at.Child("type"), "use Unconfined, or leave it out"))
 	}
-	return nil
+	if p != nil && p.LocalhostProfile != nil {
+		errs = append(errs, field.Invalid(at.Child("localhostProfile"), *p.LocalhostProfile, "can only be set when AppArmor type is Localhost"))
+	}
+	return errs
 }

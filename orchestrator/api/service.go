@@ -29,7 +29,10 @@ func serviceKind() *Kind {
 			if old.Spec.Type == corev1.ServiceTypeExternalName || s.Spec.Type == corev1.ServiceTypeExternalName || old.Spec.ClusterIP == "" {
 				return nil
 			}
-			return immutable(s.Spec.ClusterIP, old.Spec.ClusterIP, field.NewPath("spec", "clusterIP"))
+			if s.Spec.ClusterIP != old.Spec.ClusterIP {
+				return field.ErrorList{field.Invalid(field.NewPath("spec", "clusterIPs").Index(0), s.Spec.ClusterIPs, "may not change once set")}
+			}
+			return nil
 		}),
 		ValidName: validation.IsDNS1035Label,
 		Status:    &Status{PrepareUpdate: pair(func(s, old *corev1.Service) { s.Spec = old.Spec })},
@@ -153,14 +156,17 @@ func validateService(s *corev1.Service) field.ErrorList {
 	if spec.AllocateLoadBalancerNodePorts != nil && spec.Type != corev1.ServiceTypeLoadBalancer {
 		errs = append(errs, field.Forbidden(at.Child("allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'"))
 	}
-	for path, unsupported := range map[string]bool{
+	for path, unsupported := range inOrder(map[string]bool{
 		"healthCheckNodePort": spec.HealthCheckNodePort != 0,
 		"loadBalancerClass":   spec.LoadBalancerClass != nil, "loadBalancerSourceRanges": len(spec.LoadBalancerSourceRanges) > 0,
 		"loadBalancerIP": spec.LoadBalancerIP != "", "externalIPs": len(spec.ExternalIPs) > 0, "trafficDistribution": spec.TrafficDistribution != nil,
-	} {
+	}) {
 		if unsupported {
 			errs = append(errs, notSupported(at.Child(path)))
 		}
+	}
+	if spec.ExternalName != "" && spec.Type != corev1.ServiceTypeExternalName {
+		errs = append(errs, field.Forbidden(at.Child("externalName"), "may only be set when `type` is 'ExternalName'"))
 	}
 	errs = append(errs, validateLabels(spec.Selector, at.Child("selector"))...)
 	return append(errs, validateServicePorts(spec, at.Child("ports"))...)
@@ -180,7 +186,7 @@ func validateServicePorts(spec *corev1.ServiceSpec, path *field.Path) (errs fiel
 		protocol corev1.Protocol
 		port     int32
 	}
-	ports := map[key]bool{}
+	ports, nodePorts := map[key]bool{}, map[key]bool{}
 	for i := range spec.Ports {
 		p, at := &spec.Ports[i], path.Index(i)
 		switch {
@@ -220,8 +226,14 @@ func validateServicePorts(spec *corev1.ServiceSpec, path *field.Path) (errs fiel
 		if p.AppProtocol != nil {
 			errs = append(errs, invalid(validation.IsQualifiedName(*p.AppProtocol), at.Child("appProtocol"), *p.AppProtocol)...)
 		}
-		if p.NodePort != 0 && spec.Type == corev1.ServiceTypeClusterIP {
-			errs = append(errs, field.Forbidden(at.Child("nodePort"), "may not be used when `type` is 'ClusterIP'"))
+		if p.NodePort != 0 && (spec.Type == corev1.ServiceTypeClusterIP || spec.Type == corev1.ServiceTypeExternalName) {
+			errs = append(errs, field.Forbidden(at.Child("nodePort"), fmt.Sprintf("may not be used when `type` is '%s'", spec.Type)))
+		}
+		if k := (key{p.Protocol, p.NodePort}); p.NodePort != 0 {
+			if nodePorts[k] {
+				errs = append(errs, field.Duplicate(at.Child("nodePort"), p.NodePort))
+			}
+			nodePorts[k] = true
 		}
 		if k := (key{p.Protocol, p.Port}); ports[k] {
 			errs = append(errs, field.Duplicate(at, fmt.Sprintf("%s/%d", p.Protocol, p.Port)))

@@ -9,8 +9,13 @@ func prepareServiceUpdate(s, old *corev1.Service) {
 	external := func(s *corev1.Service) bool { return s.Spec.Type == corev1.ServiceTypeExternalName }
 	switch {
 	case !external(s) && !external(old):
-		if s.Spec.ClusterIP == "" && len(s.Spec.ClusterIPs) == 0 {
+		switch one, all := s.Spec.ClusterIP == old.Spec.ClusterIP, equal(s.Spec.ClusterIPs, old.Spec.ClusterIPs); {
+		case s.Spec.ClusterIP == "" && len(s.Spec.ClusterIPs) == 0:
 			s.Spec.ClusterIP, s.Spec.ClusterIPs = old.Spec.ClusterIP, old.Spec.ClusterIPs
+		case !one && all && s.Spec.ClusterIP != "": // who changes one of the two names means both
+			s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
+		case one && !all && len(s.Spec.ClusterIPs) == 1:
+			s.Spec.ClusterIP = s.Spec.ClusterIPs[0]
 		}
 	case external(s) && !external(old):
 		if s.Spec.ClusterIP == old.Spec.ClusterIP {
@@ -25,6 +30,9 @@ func prepareServiceUpdate(s, old *corev1.Service) {
 		if equal(s.Spec.InternalTrafficPolicy, old.Spec.InternalTrafficPolicy) {
 			s.Spec.InternalTrafficPolicy = nil
 		}
+	}
+	if !external(s) && external(old) && s.Spec.ExternalName == old.Spec.ExternalName {
+		s.Spec.ExternalName = ""
 	}
 	type key struct {
 		protocol corev1.Protocol

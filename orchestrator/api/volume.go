@@ -35,6 +35,9 @@ func validateVolume(v *corev1.Volume, at *field.Path) (errs field.ErrorList) {
 		if v.EmptyDir.Medium != corev1.StorageMediumDefault && v.EmptyDir.Medium != corev1.StorageMediumMemory {
 			errs = append(errs, unsupported(e.Child("medium"), "medium is unset or Memory"))
 		}
+		if v.EmptyDir.Mode != nil {
+			errs = append(errs, unsupported(e.Child("mode"), "use the pod's fsGroup"))
+		}
 		if v.EmptyDir.SizeLimit != nil && v.EmptyDir.SizeLimit.Sign() < 0 {
 			errs = append(errs, field.Forbidden(e.Child("sizeLimit"), "SizeLimit field must be a valid resource quantity"))
 		}
@@ -54,13 +57,16 @@ func validateVolume(v *corev1.Volume, at *field.Path) (errs field.ErrorList) {
 		errs = append(errs, required(v.ConfigMap.Name, at.Child("configMap", "name"), "")...)
 		errs = append(errs, validateItems(v.ConfigMap.Items, at.Child("configMap", "items"))...)
 		errs = append(errs, validateMode(v.ConfigMap.DefaultMode, at.Child("configMap", "defaultMode"))...)
+		errs = append(errs, validateFileUser(v.ConfigMap.DefaultUser, at.Child("configMap", "defaultUser"))...)
 	case v.Secret != nil:
 		errs = append(errs, required(v.Secret.SecretName, at.Child("secret", "secretName"), "")...)
 		errs = append(errs, validateItems(v.Secret.Items, at.Child("secret", "items"))...)
 		errs = append(errs, validateMode(v.Secret.DefaultMode, at.Child("secret", "defaultMode"))...)
+		errs = append(errs, validateFileUser(v.Secret.DefaultUser, at.Child("secret", "defaultUser"))...)
 	case v.DownwardAPI != nil:
 		errs = append(errs, validateDownward(v.DownwardAPI.Items, at.Child("downwardAPI", "items"))...)
 		errs = append(errs, validateMode(v.DownwardAPI.DefaultMode, at.Child("downwardAPI", "defaultMode"))...)
+		errs = append(errs, validateFileUser(v.DownwardAPI.DefaultUser, at.Child("downwardAPI", "defaultUser"))...)
 	case v.Projected != nil:
 		errs = append(errs, validateProjected(v.Projected, at.Child("projected"))...)
 	}
@@ -68,7 +74,8 @@ func validateVolume(v *corev1.Volume, at *field.Path) (errs field.ErrorList) {
 }
 
 func validateProjected(p *corev1.ProjectedVolumeSource, at *field.Path) field.ErrorList {
-	errs := validateMode(p.DefaultMode, at.Child("defaultMode"))
+	errs := append(validateMode(p.DefaultMode, at.Child("defaultMode")), validateFileUser(p.DefaultUser, at.Child("defaultUser"))...)
+	errs = append(errs, validateProjectedPaths(p, at)...)
 	for i := range p.Sources {
 		s, f := &p.Sources[i], at.Child("sources").Index(i)
 		count := 0
@@ -89,11 +96,16 @@ func validateProjected(p *corev1.ProjectedVolumeSource, at *field.Path) field.Er
 		if t := s.ServiceAccountToken; t != nil {
 			count++
 			errs = append(errs, required(t.Path, f.Child("serviceAccountToken", "path"), "")...)
+			errs = append(errs, validateRelative(t.Path, f.Child("serviceAccountToken", "path"))...)
+			errs = append(errs, validateFileUser(t.User, f.Child("serviceAccountToken", "user"))...)
+			if t.ExpirationSeconds != nil && *t.ExpirationSeconds > 1<<32 {
+				errs = append(errs, field.Invalid(f.Child("serviceAccountToken", "expirationSeconds"), *t.ExpirationSeconds, "may not specify a duration larger than 2^32 seconds"))
+			}
 			if t.ExpirationSeconds != nil && *t.ExpirationSeconds < 600 {
 				errs = append(errs, field.Invalid(f.Child("serviceAccountToken", "expirationSeconds"), *t.ExpirationSeconds, "may not specify a duration less than 10 minutes"))
 			}
 		}
-		for name, set := range map[string]bool{"clusterTrustBundle": s.ClusterTrustBundle != nil, "podCertificate": s.PodCertificate != nil} {
+		for name, set := range inOrder(map[string]bool{"clusterTrustBundle": s.ClusterTrustBundle != nil, "podCertificate": s.PodCertificate != nil}) {
 			if set {
 				count++
 				errs = append(errs, unsupported(f.Child(name), "use a Secret"))
@@ -112,6 +124,7 @@ func validateItems(items []corev1.KeyToPath, at *field.Path) (errs field.ErrorLi
 		errs = append(errs, required(item.Path, at.Index(i).Child("path"), "")...)
 		errs = append(errs, validateRelative(item.Path, at.Index(i).Child("path"))...)
 		errs = append(errs, validateMode(item.Mode, at.Index(i).Child("mode"))...)
+		errs = append(errs, validateFileUser(item.User, at.Index(i).Child("user"))...)
 	}
 	return errs
 }
@@ -133,6 +146,7 @@ func validateDownward(items []corev1.DownwardAPIVolumeFile, at *field.Path) (err
 			errs = append(errs, field.Required(f, "must specify one of fieldRef and resourceFieldRef"))
 		}
 		errs = append(errs, validateMode(item.Mode, f.Child("mode"))...)
+		errs = append(errs, validateFileUser(item.User, f.Child("user"))...)
 	}
 	return errs
 }
@@ -142,4 +156,45 @@ func validateMode(mode *int32, at *field.Path) field.ErrorList {
 		return field.ErrorList{field.Invalid(at, *mode, "must be a number between 0 and 0777 (octal), both inclusive")}
 	}
 	return nil
+}
+
+// validateFileUser refuses the newer fields that name the owner of a volume's files.
+func validateFileUser(user *int64, at *field.Path) field.ErrorList {
+	if user != nil {
+		return field.ErrorList{unsupported(at, "files belong to the pod's user and fsGroup")}
+	}
+	return nil
+}
+
+// validateProjectedPaths finds two sources that write the same file.
+func validateProjectedPaths(p *corev1.ProjectedVolumeSource, at *field.Path) (errs field.ErrorList) {
+	seen := map[string]bool{}
+	add := func(name string, f *field.Path) {
+		if name != "" && seen[name] {
+			errs = append(errs, field.Invalid(f, name, "conflicting duplicate paths"))
+		}
+		seen[name] = true
+	}
+	for i := range p.Sources {
+		s, f := &p.Sources[i], at.Child("sources").Index(i)
+		if s.Secret != nil {
+			for _, item := range s.Secret.Items {
+				add(item.Path, f.Child("secret"))
+			}
+		}
+		if s.ConfigMap != nil {
+			for _, item := range s.ConfigMap.Items {
+				add(item.Path, f.Child("configMap"))
+			}
+		}
+		if s.DownwardAPI != nil {
+			for _, item := range s.DownwardAPI.Items {
+				add(item.Path, f.Child("downwardAPI"))
+			}
+		}
+		if s.ServiceAccountToken != nil {
+			add(s.ServiceAccountToken.Path, f.Child("serviceAccountToken"))
+		}
+	}
+	return errs
 }

@@ -4,11 +4,14 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -47,10 +50,21 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
 	}
+	if r.Body == http.NoBody {
+		return nil, nil
+	}
+	// A client that stops sending in the middle holds nothing here for longer than that.
+	connection := http.NewResponseController(w)
+	if connection.SetReadDeadline(time.Now().Add(requestTimeout)) == nil {
+		defer func() { _ = connection.SetReadDeadline(time.Time{}) }()
+	}
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		if _, ok := err.(*http.MaxBytesError); ok {
 			return nil, err
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			return nil, apierrors.NewTimeoutError("the body of the request did not arrive in time", 0)
 		}
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("unable to read the body: %v", err))
 	}
@@ -86,17 +100,6 @@ const (
 	validateWarn   fieldValidation = "Warn"
 	validateStrict fieldValidation = "Strict"
 )
-
-func fieldValidationOf(r *http.Request) (fieldValidation, error) {
-	switch v := fieldValidation(r.URL.Query().Get("fieldValidation")); v {
-	case "":
-		return validateWarn, nil
-	case validateIgnore, validateWarn, validateStrict:
-		return v, nil
-	default:
-		return "", apierrors.NewBadRequest(fmt.Sprintf(`invalid fieldValidation %q: supported values are "Ignore", "Warn", "Strict"`, v))
-	}
-}
 
 // decode reads a body as an object of kind want. Warnings about unknown fields go into the
 // answer's headers.
@@ -222,6 +225,7 @@ func writeRaw(w http.ResponseWriter, r *http.Request, code int, contentType stri
 	h.Add("Vary", "Accept")
 	if len(raw) >= gzipFrom && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		h.Set("Content-Encoding", "gzip")
+		h.Add("Vary", "Accept-Encoding")
 		w.WriteHeader(code)
 		z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
 		if err != nil {

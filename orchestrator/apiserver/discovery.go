@@ -62,8 +62,18 @@ func subresourcesOf(k *api.Kind) []subresource {
 	return out
 }
 
-func allVerbs() []string {
-	return []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+// offersDeleteCollection reports whether all objects of a kind may be deleted in one request. For
+// namespaces that would be the whole cluster: Kubernetes doesn't offer it either.
+func offersDeleteCollection(k *api.Kind) bool {
+	return k.GroupVersionKind.Group != "" || k.Resource != "namespaces"
+}
+
+func verbsOf(k *api.Kind) []string {
+	verbs := []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+	if !offersDeleteCollection(k) {
+		verbs = slices.DeleteFunc(verbs, func(v string) bool { return v == "deletecollection" })
+	}
+	return verbs
 }
 
 func newDiscovery(kinds []*api.Kind) *discovery {
@@ -75,7 +85,7 @@ func newDiscovery(kinds []*api.Kind) *discovery {
 	for _, k := range kinds {
 		resource := apidiscovery.APIResourceDiscovery{
 			Resource: k.Resource, ResponseKind: metaGVK(k.GroupVersionKind), Scope: apidiscovery.ScopeCluster,
-			SingularResource: k.Singular, Verbs: allVerbs(), ShortNames: k.ShortNames, Categories: k.Categories,
+			SingularResource: k.Singular, Verbs: verbsOf(k), ShortNames: k.ShortNames, Categories: k.Categories,
 		}
 		if k.Namespaced {
 			resource.Scope = apidiscovery.ScopeNamespace
@@ -175,11 +185,14 @@ func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request, path str
 		if parts[0] == "api" {
 			list = s.groups.core
 		}
-		raw, err := fromJSON(mustJSON(list), neg)
+		versioned := *list // shallow: the items are shared and read alone
+		versioned.APIVersion = groupDiscovery + "/" + neg.version
+		raw, err := fromJSON(mustJSON(&versioned), neg)
 		if err != nil {
 			return err
 		}
-		return writeRaw(w, r, http.StatusOK, "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList", raw)
+		contentType := neg.format.mediaType() + ";g=" + groupDiscovery + ";v=" + neg.version + ";as=" + asGroupDiscovery
+		return writeRaw(w, r, http.StatusOK, contentType, raw)
 	case path == "/api":
 		return s.writeObject(w, r, http.StatusOK, &metav1.APIVersions{
 			TypeMeta: metav1.TypeMeta{Kind: "APIVersions"}, Versions: []string{"v1"},

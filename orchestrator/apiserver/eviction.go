@@ -10,6 +10,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/pintle/pintle/orchestrator/registry"
@@ -21,7 +22,7 @@ const maxDisrupted = 2000
 // evict deletes a pod if its budget allows the disruption. The budget's counter is taken down with a
 // compare-and-swap before the pod is deleted, so that two evictions never share one disruption.
 func (c *call) evict(w http.ResponseWriter, r *http.Request) error {
-	opts, err := c.writeOptions(r)
+	opts, err := c.writeOptions(r, createOptionsKind)
 	if err != nil {
 		return err
 	}
@@ -37,11 +38,10 @@ func (c *call) evict(w http.ResponseWriter, r *http.Request) error {
 	if eviction.DeleteOptions != nil {
 		del = *eviction.DeleteOptions
 	}
-	dry, err := dryRun(del.DryRun)
-	if err != nil {
+	if err := invalidOptions(deleteOptionsKind, validation.ValidateDeleteOptions(&del)); err != nil {
 		return err
 	}
-	opts.dryRun = opts.dryRun || dry
+	opts.dryRun = opts.dryRun || len(del.DryRun) > 0
 	if opts.dryRun {
 		del.DryRun = []string{metav1.DryRunAll}
 	}
@@ -111,7 +111,7 @@ func (c *call) takeDisruption(ctx context.Context, pod *corev1.Pod, dry bool) er
 			changed.Status.DisruptedPods = map[string]metav1.Time{}
 		}
 		changed.Status.DisruptedPods[pod.Name] = metav1.NewTime(c.clock.Now().Truncate(time.Second))
-		_, err = c.registry.Update(ctx, gvr, "status", changed, c.updateOptions(false, "pintle-eviction"))
+		_, err = c.registry.Update(ctx, gvr, "status", changed, c.updateOptions(writeOptions{manager: "pintle-eviction"}))
 		if apierrors.IsConflict(err) && attempt < maxAttempts {
 			continue
 		}

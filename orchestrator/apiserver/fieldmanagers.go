@@ -83,6 +83,27 @@ func (m *fieldManagers) get(kind *api.Kind, subresource string) (*managedfields.
 	return manager, nil
 }
 
+// getScale returns the manager of every kind's scale subresource.
+func (m *fieldManagers) getScale() (*managedfields.FieldManager, error) {
+	gvk := scaleGVK()
+	key := managerKey{gvk, subScale}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if manager := m.made[key]; manager != nil {
+		return manager, nil
+	}
+	reset := map[fieldpath.APIVersion]fieldpath.Filter{
+		fieldpath.APIVersion(gvk.GroupVersion().String()): fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie("status"))),
+	}
+	// client-go has no schema for a Scale. It has no lists, so that a deduced one says the same.
+	manager, err := managedfields.NewDefaultCRDFieldManager(managedfields.NewDeducedTypeConverter(), m.scheme, defaulter{&api.Kind{}}, m.scheme, gvk, gvk.GroupVersion(), subScale, reset)
+	if err != nil {
+		return nil, fmt.Errorf("field manager of %s: %w", gvk, err)
+	}
+	m.made[key] = manager
+	return manager, nil
+}
+
 // track returns obj with managedFields that say that manager changed what differs from live. A
 // failure loses the tracking of one write, never the write.
 func (c *call) track(live, obj api.Object, subresource, manager string) api.Object {

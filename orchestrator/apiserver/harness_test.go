@@ -41,6 +41,7 @@ type options struct {
 	recentEvents int
 	listener     net.Listener
 	tls          *tls.Config
+	nodes        bool // the node authorizer takes part
 }
 
 func start(t testing.TB, opts options) *cluster {
@@ -61,10 +62,14 @@ func start(t testing.TB, opts options) *cluster {
 	}
 	rbac := authz.RBAC{Lister: lister{reg}}
 	memory := memnet.Listen()
+	authorizer := authz.Union{authz.Masters{}, rbac}
+	if opts.nodes {
+		authorizer = append(authorizer, authz.Node{Pods: noPods{}})
+	}
 	server, err := apiserver.New(apiserver.Config{
 		Registry: reg, Memory: memory, Listener: opts.listener, TLS: opts.tls,
 		Authenticator: authn.WithAnonymous(authn.Union{authn.InProcess(), authn.Bearer(authn.StaticTokens{"admin-token": {Name: "root", Groups: []string{authn.GroupMasters, authn.GroupAuthenticated}}})}),
-		Authorizer:    authz.Union{authz.Masters{}, rbac}, RBAC: rbac,
+		Authorizer:    authorizer, RBAC: rbac,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -134,6 +139,10 @@ func (c *cluster) clientset(cfg *rest.Config) *kubernetes.Clientset {
 	}
 	return out
 }
+
+type noPods struct{}
+
+func (noPods) PodsOnNode(string) ([]*corev1.Pod, error) { return nil, nil }
 
 // lister reads RBAC objects from the registry.
 type lister struct{ r *registry.Registry }

@@ -1,7 +1,9 @@
 package apiserver
 
 import (
+	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -11,52 +13,84 @@ import (
 	"github.com/pintle/pintle/orchestrator/apiserver/authz"
 )
 
-// impersonate honours kubectl's --as and --as-group for those who may impersonate all that they name.
-// Impersonate-Uid and Impersonate-Extra-… are refused: nothing here would check them.
+const (
+	impersonateUser  = "Impersonate-User"
+	impersonateGroup = "Impersonate-Group"
+	impersonateUID   = "Impersonate-Uid"
+	impersonateExtra = "Impersonate-Extra-" // followed by the key, percent-encoded
+)
+
+// impersonate honours kubectl's --as, --as-group, --as-uid and --as-user-extra for those who may
+// impersonate all that they name.
 func (s *Server) impersonate(r *http.Request, user *authn.User) (*authn.User, error) {
-	name, groups := r.Header.Get("Impersonate-User"), r.Header.Values("Impersonate-Group")
-	for header := range r.Header {
-		if header == "Impersonate-Uid" || strings.HasPrefix(header, "Impersonate-Extra-") {
-			return nil, apierrors.NewBadRequest("the header " + header + " is not supported: impersonate a user and groups alone")
-		}
-	}
-	if name == "" {
-		if len(groups) > 0 {
-			return nil, apierrors.NewBadRequest("requested groups without impersonating a user name")
+	as := &authn.User{Name: r.Header.Get(impersonateUser), UID: r.Header.Get(impersonateUID),
+		Groups: slices.Clone(r.Header.Values(impersonateGroup)), Extra: impersonatedExtra(r.Header)}
+	if as.Name == "" {
+		if len(as.Groups) > 0 || as.UID != "" || len(as.Extra) > 0 {
+			return nil, apierrors.NewBadRequest("requested groups, a uid or extras without impersonating a user name")
 		}
 		return user, nil
 	}
-	ask := func(resource, namespace, name string) error {
-		a := authz.Attributes{User: user, Verb: "impersonate", Resource: resource, Namespace: namespace, Name: name, APIVersion: "v1", ResourceRequest: true}
-		allowed, reason, _ := s.cfg.Authorizer.Authorize(r.Context(), a)
-		if !allowed {
-			return authz.Forbidden(a, reason)
-		}
-		return nil
-	}
-	as := &authn.User{Name: name, Groups: slices.Clone(groups)}
-	var err error
-	if rest, ok := strings.CutPrefix(name, authn.ServiceAccountUserPrefix); ok {
-		namespace, account, _ := strings.Cut(rest, ":")
-		err = ask("serviceaccounts", namespace, account)
-		if len(groups) == 0 {
-			as.Groups = authn.ServiceAccountGroups(namespace)
-		}
-	} else {
-		err = ask("users", "", name)
-	}
-	if err != nil {
-		return nil, err
-	}
-	for _, group := range groups {
-		if err := ask("groups", "", group); err != nil {
-			return nil, err
+	for _, a := range impersonationAsks(user, as) {
+		if allowed, reason, _ := s.cfg.Authorizer.Authorize(r.Context(), a); !allowed {
+			return nil, authz.Forbidden(a, reason)
 		}
 	}
-	if name == authn.AnonymousUser {
+	if rest, ok := strings.CutPrefix(as.Name, authn.ServiceAccountUserPrefix); ok && len(as.Groups) == 0 {
+		namespace, _, _ := strings.Cut(rest, ":")
+		as.Groups = authn.ServiceAccountGroups(namespace)
+	}
+	if as.Name == authn.AnonymousUser {
 		as.Groups = append(as.Groups, authn.GroupUnauthenticated)
 	} else if !as.InGroup(authn.GroupAuthenticated) {
 		as.Groups = append(as.Groups, authn.GroupAuthenticated)
 	}
 	return as, nil
+}
+
+func impersonatedExtra(h http.Header) map[string][]string {
+	var extra map[string][]string
+	for header, values := range h {
+		encoded, ok := strings.CutPrefix(header, impersonateExtra)
+		if !ok {
+			continue
+		}
+		key := strings.ToLower(encoded)
+		if decoded, err := url.PathUnescape(key); err == nil {
+			key = decoded
+		}
+		if extra == nil {
+			extra = map[string][]string{}
+		}
+		extra[key] = slices.Clone(values)
+	}
+	return extra
+}
+
+// impersonationAsks are the questions that must all be allowed: one for each name, as Kubernetes asks them.
+func impersonationAsks(user, as *authn.User) []authz.Attributes {
+	ask := func(group, resource, subresource, namespace, name string) authz.Attributes {
+		return authz.Attributes{User: user, Verb: "impersonate", APIGroup: group, APIVersion: "v1", Resource: resource, Subresource: subresource,
+			Namespace: namespace, Name: name, ResourceRequest: true}
+	}
+	var asks []authz.Attributes
+	if rest, ok := strings.CutPrefix(as.Name, authn.ServiceAccountUserPrefix); ok {
+		namespace, account, _ := strings.Cut(rest, ":")
+		asks = append(asks, ask("", "serviceaccounts", "", namespace, account))
+	} else {
+		asks = append(asks, ask("", "users", "", "", as.Name))
+	}
+	for _, group := range as.Groups {
+		asks = append(asks, ask("", "groups", "", "", group))
+	}
+	const authentication = "authentication.k8s.io"
+	if as.UID != "" {
+		asks = append(asks, ask(authentication, "uids", "", "", as.UID))
+	}
+	for _, key := range slices.Sorted(maps.Keys(as.Extra)) {
+		for _, value := range as.Extra[key] {
+			asks = append(asks, ask(authentication, "userextras", key, "", value))
+		}
+	}
+	return asks
 }

@@ -36,23 +36,25 @@ func (f format) mediaType() string {
 
 // negotiated is how an answer is written: its format, and what the object is shown as.
 type negotiated struct {
-	format format
-	pretty bool
-	as     string // "", or one of the transforms that the caller allowed
+	format  format
+	pretty  bool
+	as      string // "", or one of the transforms that the caller allowed
+	version string // of what it is shown as
 }
 
 const (
-	asTable             = "Table"
-	asPartial           = "PartialObjectMetadata"
-	asPartialList       = "PartialObjectMetadataList"
-	asGroupDiscovery    = "APIGroupDiscoveryList"
-	groupDiscovery      = "apidiscovery.k8s.io"
-	groupDiscoveryV2    = "v2"
-	acceptedMediaTypes  = mediaJSON + ", " + mediaYAML + ", " + mediaProtobuf
-	acceptedPatchTypes  = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
-	includeObjectParam  = "includeObject"
-	maxAcceptedClauses  = 32
-	tableGroupVersionV1 = "v1"
+	asTable               = "Table"
+	asPartial             = "PartialObjectMetadata"
+	asPartialList         = "PartialObjectMetadataList"
+	asGroupDiscovery      = "APIGroupDiscoveryList"
+	groupDiscovery        = "apidiscovery.k8s.io"
+	groupDiscoveryV2      = "v2"
+	groupDiscoveryV2Beta1 = "v2beta1" // the same document under its older name
+	acceptedMediaTypes    = mediaJSON + ", " + mediaYAML + ", " + mediaProtobuf
+	acceptedPatchTypes    = "application/json-patch+json, application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml"
+	includeObjectParam    = "includeObject"
+	maxAcceptedClauses    = 32
+	tableGroupVersionV1   = "v1"
 )
 
 // negotiate chooses the first clause of an Accept header, by quality, that can be answered.
@@ -89,7 +91,7 @@ func negotiate(accept string, query url.Values, transforms []string) (negotiated
 			if !allowsTransform(as, params["g"], params["v"], neg.format, transforms) {
 				continue
 			}
-			neg.as = as
+			neg.as, neg.version = as, params["v"]
 		}
 		q := 1.0
 		if s, ok := params["q"]; ok {
@@ -115,7 +117,7 @@ func allowsTransform(as, group, version string, f format, transforms []string) b
 		}
 		switch as {
 		case asGroupDiscovery:
-			return group == groupDiscovery && version == groupDiscoveryV2
+			return group == groupDiscovery && (version == groupDiscoveryV2 || version == groupDiscoveryV2Beta1) && f != formatProtobuf
 		case asTable: // has no protobuf form
 			return group == metav1.GroupName && version == tableGroupVersionV1 && f != formatProtobuf
 		default:

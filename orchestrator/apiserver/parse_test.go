@@ -61,7 +61,10 @@ func TestTheFirstAcceptedFormThatFitsIsChosen(t *testing.T) {
 	}{
 		{accept: "", want: negotiated{}},
 		{accept: "*/*", want: negotiated{}},
-		{accept: kubectl, transforms: []string{asTable}, want: negotiated{as: asTable}},
+		{accept: kubectl, transforms: []string{asTable}, want: negotiated{as: asTable, version: "v1"}},
+		{accept: "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList,application/json", transforms: []string{asGroupDiscovery}, want: negotiated{as: asGroupDiscovery, version: "v2beta1"}},
+		{accept: "application/json;g=apidiscovery.k8s.io;v=v3;as=APIGroupDiscoveryList,application/json", transforms: []string{asGroupDiscovery}, want: negotiated{}},
+		{accept: "application/vnd.kubernetes.protobuf;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json", transforms: []string{asGroupDiscovery}, want: negotiated{}},
 		{accept: kubectl, want: negotiated{}},
 		{accept: "application/vnd.kubernetes.protobuf,application/json", want: negotiated{format: formatProtobuf}},
 		{accept: "application/json;q=0.2,application/yaml", want: negotiated{format: formatYAML}},

@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net/http"
 
-	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -19,15 +18,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/strategicpatch"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/apiserver/authz"
 	"github.com/pintle/pintle/orchestrator/registry"
 )
-
-// maxPatchOperations bounds a JSON patch, as in Kubernetes: each operation may walk the whole object.
-const maxPatchOperations = 10000
 
 func yamlToJSON(raw []byte) ([]byte, error) { return yaml.YAMLToJSONStrict(raw) }
 
@@ -54,27 +51,12 @@ func patchJSON(kind types.PatchType, doc, patch []byte, like any) (out []byte, e
 	}()
 	switch kind {
 	case types.JSONPatchType:
-		decoded, err := jsonpatch.DecodePatch(patch)
-		if err != nil {
-			return nil, apierrors.NewBadRequest("error decoding patch: " + err.Error())
-		}
-		if len(decoded) > maxPatchOperations {
-			return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("The allowed maximum operations in a JSON patch is %d, got %d", maxPatchOperations, len(decoded)))
-		}
-		out, err := decoded.Apply(doc)
-		if err != nil {
-			return nil, apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", err.Error(), 0, false)
-		}
-		return out, nil
+		return applyJSONPatch(doc, patch)
 	case types.MergePatchType:
 		if !isObject(patch) {
 			return nil, apierrors.NewBadRequest("error decoding patch: a JSON object was expected")
 		}
-		out, err := jsonpatch.MergePatch(doc, patch)
-		if err != nil {
-			return nil, apierrors.NewBadRequest("error decoding patch: " + err.Error())
-		}
-		return out, nil
+		return applyMergePatch(doc, patch)
 	default:
 		if !isObject(patch) {
 			return nil, apierrors.NewBadRequest("error decoding patch: a JSON object was expected")
@@ -97,7 +79,7 @@ func (c *call) patch(w http.ResponseWriter, r *http.Request, subresource string)
 	if err != nil {
 		return err
 	}
-	opts, err := c.writeOptions(r)
+	opts, err := c.writeOptions(r, patchOptionsKind)
 	if err != nil {
 		return err
 	}
@@ -115,7 +97,7 @@ func (c *call) patch(w http.ResponseWriter, r *http.Request, subresource string)
 		}
 	} else {
 		if c.query.Get("force") != "" {
-			return invalidPatchOption(field.Forbidden(field.NewPath("force"), "may not be specified for non-apply patch"))
+			return invalidOptions(patchOptionsKind, field.ErrorList{field.Forbidden(field.NewPath("force"), "may not be specified for non-apply patch")})
 		}
 		quiet := w // warnings are wanted once, also where the patch is tried again
 		entry, err = c.modify(r.Context(), subresource, opts, func(live api.Object) (api.Object, error) {
@@ -135,8 +117,12 @@ type discardHeaders struct{ http.ResponseWriter }
 
 func (discardHeaders) Header() http.Header { return http.Header{} }
 
-func invalidPatchOption(err *field.Error) error {
-	return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "PatchOptions"}, "", field.ErrorList{err})
+// applyOptions are who applies, and whether they take over what is others'.
+func (c *call) applyOptions() (manager string, force bool, err error) {
+	if manager = c.query.Get("fieldManager"); manager == "" {
+		err = invalidOptions(patchOptionsKind, field.ErrorList{field.Required(field.NewPath("fieldManager"), "is required for apply patch")})
+	}
+	return manager, isTrue(c.query.Get("force")), err
 }
 
 // patched returns a new object: live with the patch. Its resourceVersion is "" unless the patch sets one.
@@ -145,13 +131,16 @@ func (c *call) patched(w http.ResponseWriter, kind types.PatchType, patch []byte
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", c.kind.Resource, err)
 	}
+	if err := checkDuplicates(w, kind, patch, v); err != nil {
+		return nil, err
+	}
 	raw, err := patchJSON(kind, doc, patch, c.kind.New())
 	if err != nil {
 		return nil, err
 	}
 	obj := c.kind.New()
 	if err := c.codecs.decode(w, raw, formatJSON, c.kind.GroupVersionKind, obj, v); err != nil {
-		return nil, apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), string(patch), message(err))})
+		return nil, invalidPatch(patch, message(err))
 	}
 	if err := c.checkIdentity(obj); err != nil {
 		return nil, err
@@ -161,6 +150,29 @@ func (c *call) patched(w http.ResponseWriter, kind types.PatchType, patch []byte
 	}
 	c.setDefaults(obj)
 	return obj, nil
+}
+
+func invalidPatch(patch []byte, why string) error {
+	return apierrors.NewInvalid(schema.GroupKind{}, "", field.ErrorList{field.Invalid(field.NewPath("patch"), string(patch), why)})
+}
+
+// checkDuplicates tells of fields that stand twice in a patch, which its application would hide.
+func checkDuplicates(w http.ResponseWriter, kind types.PatchType, patch []byte, v fieldValidation) error {
+	if kind == types.JSONPatchType || v == validateIgnore {
+		return nil
+	}
+	var into map[string]any
+	problems, err := kjson.UnmarshalStrict(patch, &into)
+	if err != nil || len(problems) == 0 {
+		return nil // the application says what is wrong
+	}
+	if v == validateStrict {
+		return invalidPatch(patch, runtime.NewStrictDecodingError(problems).Error())
+	}
+	for _, problem := range problems {
+		addWarning(w, problem.Error())
+	}
+	return nil
 }
 
 func message(err error) string {
@@ -173,12 +185,11 @@ func message(err error) string {
 
 // apply merges a configuration by field manager, and creates the object if there is none.
 func (c *call) apply(w http.ResponseWriter, r *http.Request, subresource string, patch []byte, opts writeOptions) (entry *registry.Entry, created bool, err error) {
-	manager := c.query.Get("fieldManager")
-	if manager == "" {
-		return nil, false, invalidPatchOption(field.Required(field.NewPath("fieldManager"), "is required for apply patch"))
+	manager, force, err := c.applyOptions()
+	if err != nil {
+		return nil, false, err
 	}
-	force := isTrue(c.query.Get("force"))
-	applied, err := c.readApplied(w, patch, opts.validation)
+	applied, err := c.readApplied(w, patch, opts.validation, c.kind.GroupVersionKind, func() runtime.Object { return c.kind.New() })
 	if err != nil {
 		return nil, false, err
 	}
@@ -255,15 +266,19 @@ func (c *call) applyNew(ctx context.Context, opts writeOptions, applied *unstruc
 	if err != nil {
 		return nil, err
 	}
+	if err := c.restrictNode(ctx, obj); err != nil {
+		return nil, err
+	}
 	if err := c.checkEscalation(ctx, obj, nil); err != nil {
 		return nil, err
 	}
-	return c.registry.Create(ctx, c.gvr, obj, c.createOptions(opts.dryRun, opts.manager))
+	return c.registry.Create(ctx, c.gvr, obj, c.createOptions(opts))
 }
 
-// readApplied reads a configuration: YAML or JSON, with its kind, that fits the URL.
-func (c *call) readApplied(w http.ResponseWriter, patch []byte, v fieldValidation) (*unstructured.Unstructured, error) {
-	raw, err := yamlToJSON(patch)
+// readApplied reads a configuration: YAML or JSON of the kind gvk, that fits the URL. made is an empty
+// object of that kind.
+func (c *call) readApplied(w http.ResponseWriter, patch []byte, v fieldValidation, gvk schema.GroupVersionKind, made func() runtime.Object) (*unstructured.Unstructured, error) {
+	raw, err := yaml.YAMLToJSON(patch)
 	if err != nil {
 		return nil, apierrors.NewBadRequest("error decoding YAML: " + err.Error())
 	}
@@ -274,18 +289,16 @@ func (c *call) readApplied(w http.ResponseWriter, patch []byte, v fieldValidatio
 	if err := json.Unmarshal(raw, &applied.Object); err != nil {
 		return nil, apierrors.NewBadRequest("error decoding YAML: " + err.Error())
 	}
-	gvk := applied.GroupVersionKind()
-	if gvk.Kind == "" || gvk.Version == "" {
+	got := applied.GroupVersionKind()
+	if got.Kind == "" || got.Version == "" {
 		return nil, apierrors.NewBadRequest("the configuration must set apiVersion and kind")
 	}
-	if gvk.GroupVersion() != c.kind.GroupVersionKind.GroupVersion() {
-		return nil, apierrors.NewBadRequest(fmt.Sprintf("Incorrect version specified in apply patch. Specified patch version: %s, expected: %s", gvk.GroupVersion(), c.kind.GroupVersionKind.GroupVersion()))
+	if got.GroupVersion() != gvk.GroupVersion() {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("Incorrect version specified in apply patch. Specified patch version: %s, expected: %s", got.GroupVersion(), gvk.GroupVersion()))
 	}
-	if v != validateIgnore {
-		typed := c.kind.New()
-		if err := c.codecs.decode(w, raw, formatJSON, c.kind.GroupVersionKind, typed, v); err != nil {
-			return nil, err
-		}
+	// Decoded strictly from what came, so that duplicate fields are told of, too.
+	if err := c.codecs.decode(w, patch, formatYAML, gvk, made(), v); err != nil {
+		return nil, err
 	}
 	if len(applied.GetManagedFields()) > 0 {
 		return nil, apierrors.NewBadRequest("metadata.managedFields must be nil")
@@ -296,10 +309,7 @@ func (c *call) readApplied(w http.ResponseWriter, patch []byte, v fieldValidatio
 	if c.kind.Namespaced && applied.GetNamespace() == "" {
 		applied.SetNamespace(c.namespace)
 	}
-	meta := c.kind.New()
-	meta.SetName(applied.GetName())
-	meta.SetNamespace(applied.GetNamespace())
-	return applied, c.checkIdentity(meta)
+	return applied, c.checkIdentity(&metav1.ObjectMeta{Name: applied.GetName(), Namespace: applied.GetNamespace()})
 }
 
 // isApplyConflict reports whether fields of other managers stood in the way, which trying again

@@ -10,10 +10,11 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/pintle/pintle/orchestrator/registry"
@@ -22,6 +23,9 @@ import (
 func (c *call) get(w http.ResponseWriter, r *http.Request) error {
 	neg, err := negotiate(r.Header.Get("Accept"), c.query, []string{asTable, asPartial})
 	if err != nil {
+		return err
+	}
+	if err := c.registry.Reach(r.Context(), c.query.Get("resourceVersion")); err != nil {
 		return err
 	}
 	entry, err := c.registry.Get(r.Context(), c.gvr, c.namespace, c.name)
@@ -53,32 +57,13 @@ func (c *call) writeEntry(w http.ResponseWriter, r *http.Request, code int, entr
 
 func (c *call) entryBytes(entry *registry.Entry, neg negotiated) ([]byte, error) {
 	if neg.format == formatProtobuf {
-		return protobufBytes(entry.Object(), c.kind.GroupVersionKind)
+		return c.protobufEntry(entry)
 	}
 	return fromJSON(entry.JSON(), neg)
 }
 
-// protobufBytes encodes a shared object without touching it: its kind stands in the envelope.
-func protobufBytes(obj runtime.Object, gvk schema.GroupVersionKind) ([]byte, error) {
-	marshaler, ok := obj.(interface{ Marshal() ([]byte, error) })
-	if !ok {
-		return nil, errNotAcceptable(mediaJSON + ", " + mediaYAML)
-	}
-	raw, err := marshaler.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", gvk.Kind, err)
-	}
-	apiVersion, kind := gvk.ToAPIVersionAndKind()
-	envelope := runtime.Unknown{TypeMeta: runtime.TypeMeta{APIVersion: apiVersion, Kind: kind}, Raw: raw}
-	body, err := envelope.Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", gvk.Kind, err)
-	}
-	return append([]byte("k8s\x00"), body...), nil
-}
-
 // listOptions reads the query of a list, a watch or a deletecollection.
-func listOptions(query url.Values) (metav1.ListOptions, labels.Selector, fields.Selector, error) {
+func listOptions(query url.Values, watching bool) (metav1.ListOptions, labels.Selector, fields.Selector, error) {
 	var opts metav1.ListOptions
 	if err := metav1.Convert_url_Values_To_v1_ListOptions(&query, &opts, nil); err != nil {
 		return opts, nil, nil, apierrors.NewBadRequest(err.Error())
@@ -93,6 +78,13 @@ func listOptions(query url.Values) (metav1.ListOptions, labels.Selector, fields.
 	}
 	if opts.Limit < 0 {
 		return opts, nil, nil, apierrors.NewBadRequest("limit: must not be negative")
+	}
+	opts.Watch = watching
+	if err := invalidOptions("ListOptions", validation.ValidateListOptions(&internalversion.ListOptions{
+		Watch: watching, ResourceVersion: opts.ResourceVersion, ResourceVersionMatch: opts.ResourceVersionMatch,
+		Continue: opts.Continue, SendInitialEvents: opts.SendInitialEvents,
+	}, true)); err != nil {
+		return opts, nil, nil, err
 	}
 	if selector.Empty() {
 		selector = nil
@@ -124,6 +116,9 @@ func (c *call) checkFields(selector fields.Selector) error {
 	}
 	for _, requirement := range selector.Requirements() {
 		if _, ok := known[requirement.Field]; !ok && requirement.Field != "metadata.name" && (requirement.Field != "metadata.namespace" || !c.kind.Namespaced) {
+			if c.kind.Fields == nil {
+				return apierrors.NewBadRequest(fmt.Sprintf(`%q is not a known field selector: only "metadata.name", "metadata.namespace"`, requirement.Field))
+			}
 			return apierrors.NewBadRequest("field label not supported: " + requirement.Field)
 		}
 	}
@@ -135,7 +130,7 @@ func (c *call) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	opts, selector, fieldSelector, err := listOptions(c.query)
+	opts, selector, fieldSelector, err := listOptions(c.query, false)
 	if err != nil {
 		return err
 	}
@@ -203,25 +198,6 @@ func (c *call) jsonList(entries []*registry.Entry, listMeta metav1.ListMeta) []b
 	}
 	buf.WriteString("]}\n")
 	return buf.Bytes()
-}
-
-func (c *call) protobufList(entries []*registry.Entry, listMeta metav1.ListMeta) ([]byte, error) {
-	list := c.kind.NewList()
-	objs := make([]runtime.Object, len(entries))
-	for i, entry := range entries {
-		objs[i] = entry.Object()
-	}
-	if err := meta.SetList(list, objs); err != nil {
-		return nil, fmt.Errorf("encode list of %s: %w", c.kind.Resource, err)
-	}
-	accessor, err := meta.ListAccessor(list)
-	if err != nil {
-		return nil, err
-	}
-	accessor.SetResourceVersion(listMeta.ResourceVersion)
-	accessor.SetContinue(listMeta.Continue)
-	accessor.SetRemainingItemCount(listMeta.RemainingItemCount)
-	return protobufBytes(list, c.listGVK())
 }
 
 // partial is an object's metadata alone. The entry is shared: metadata is read, never changed.

@@ -6,17 +6,14 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/apiserver/authn"
-	"github.com/pintle/pintle/orchestrator/registry"
 )
 
 // requestTimeout ends requests that are no streams, as in Kubernetes.
@@ -40,24 +37,32 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, info requ
 		if review := reviewKind(info.gvr); review != nil {
 			return s.serveReview(w, r, info, user, review)
 		}
+		if isDefinitions(info) {
+			return s.noDefinitions(w, r)
+		}
 		return errNoSuchPath()
 	}
 	c := &call{Server: s, info: info, kind: kind, gvr: info.gvr, name: info.name, user: user, query: r.URL.Query()}
 	if kind.Namespaced {
 		c.namespace = info.namespace
-		if c.namespace == "" && (info.name != "" || info.verb == "deletecollection") {
+		if c.namespace == "" && info.name != "" {
 			return errNoSuchPath()
 		}
-		if c.namespace == "" && info.verb == "create" {
+		if c.namespace == "" && info.verb != "list" && info.verb != "watch" {
 			return errMethod()
 		}
 	} else if info.namespace != "" && (kind.Resource != "namespaces" || info.gvr.Group != "") {
 		return errNoSuchPath()
 	}
-	if info.verb == "watch" {
-		if info.subresource != "" {
-			return errMethod()
+	if info.verb == "watch" && info.subresource != "" {
+		return errMethod()
+	}
+	if c.newest() {
+		if err := c.registry.Current(r.Context()); err != nil {
+			return err
 		}
+	}
+	if info.verb == "watch" {
 		return c.watch(w, r)
 	}
 	if streams(info.subresource) {
@@ -92,10 +97,20 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, info requ
 		return c.patch(w, r, "")
 	case info.verb == "delete":
 		return c.delete(w, r)
-	case info.verb == "deletecollection":
+	case info.verb == "deletecollection" && offersDeleteCollection(kind):
 		return c.deleteCollection(w, r)
 	}
 	return errMethod()
+}
+
+// newest says whether the request is about what is stored now. A read that names a resourceVersion takes what
+// this member has, or waits for it.
+func (c *call) newest() bool {
+	switch c.info.verb {
+	case "get", "list", "watch":
+		return c.query.Get("resourceVersion") == "" && c.query.Get("continue") == ""
+	}
+	return true
 }
 
 // streams reports whether a subresource's body and answer are carried on to a node.
@@ -103,68 +118,8 @@ func streams(subresource string) bool {
 	return slices.Contains([]string{"log", "exec", "attach", "portforward", "proxy"}, subresource)
 }
 
-// dryRun reads the option of that name; the only value that there is is All.
-func dryRun(values []string) (bool, error) {
-	for _, v := range values {
-		if v != metav1.DryRunAll {
-			return false, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "Options"}, "", field.ErrorList{
-				field.NotSupported(field.NewPath("dryRun"), values, []string{metav1.DryRunAll})})
-		}
-	}
-	return len(values) > 0, nil
-}
-
-// manager is who the change is attributed to: the option, or the program's name as its user agent
-// gives it.
-func (c *call) manager(r *http.Request) (string, error) {
-	name := c.query.Get("fieldManager")
-	if name == "" {
-		name, _, _ = strings.Cut(r.UserAgent(), "/")
-		name = strings.Map(func(r rune) rune {
-			if r < ' ' || r > '~' {
-				return -1
-			}
-			return r
-		}, name)
-		if len(name) > 128 {
-			name = name[:128]
-		}
-		return name, nil
-	}
-	if len(name) > 128 {
-		return "", apierrors.NewBadRequest("fieldManager: may not be longer than 128 bytes")
-	}
-	return name, nil
-}
-
-func (c *call) createOptions(dry bool, manager string) registry.CreateOptions {
-	return registry.CreateOptions{User: c.user.Name, Groups: c.user.Groups, DryRun: dry, FieldManager: manager}
-}
-
-func (c *call) updateOptions(dry bool, manager string) registry.UpdateOptions {
-	return registry.UpdateOptions{User: c.user.Name, Groups: c.user.Groups, DryRun: dry, FieldManager: manager}
-}
-
-// writeOptions are what create, update and patch have in common.
-type writeOptions struct {
-	dryRun     bool
-	manager    string
-	validation fieldValidation
-}
-
-func (c *call) writeOptions(r *http.Request) (o writeOptions, err error) {
-	if o.dryRun, err = dryRun(c.query["dryRun"]); err != nil {
-		return o, err
-	}
-	if o.manager, err = c.manager(r); err != nil {
-		return o, err
-	}
-	o.validation, err = fieldValidationOf(r)
-	return o, err
-}
-
 // checkIdentity holds an object against the URL that it was sent to.
-func (c *call) checkIdentity(obj api.Object) error {
+func (c *call) checkIdentity(obj metav1.Object) error {
 	if c.kind.Namespaced {
 		if obj.GetNamespace() == "" {
 			obj.SetNamespace(c.namespace)

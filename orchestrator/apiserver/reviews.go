@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/pintle/pintle/orchestrator/apiserver/authn"
+	"github.com/pintle/pintle/orchestrator/apiserver/openapi"
 )
 
 // reviewable is a kind that is answered and never stored.
@@ -33,6 +34,14 @@ func reviewKinds() []reviewable {
 	}
 }
 
+func describedReviews() []openapi.Review {
+	var out []openapi.Review
+	for _, k := range reviewKinds() {
+		out = append(out, openapi.Review{GroupVersionKind: k.gvk, Resource: k.resource, Namespaced: k.namespaced, New: k.make})
+	}
+	return out
+}
+
 func reviewKind(gvr schema.GroupVersionResource) *reviewable {
 	for _, k := range reviewKinds() {
 		if k.gvk.GroupVersion() == gvr.GroupVersion() && k.resource == gvr.Resource {
@@ -53,7 +62,7 @@ func (s *Server) serveReview(w http.ResponseWriter, r *http.Request, info reques
 	if err != nil {
 		return err
 	}
-	validation, err := fieldValidationOf(r)
+	opts, err := readWriteOptions(r, r.URL.Query(), createOptionsKind)
 	if err != nil {
 		return err
 	}
@@ -66,7 +75,7 @@ func (s *Server) serveReview(w http.ResponseWriter, r *http.Request, info reques
 		return err
 	}
 	review := kind.make()
-	if err := s.codecs.decode(w, raw, f, kind.gvk, review, validation); err != nil {
+	if err := s.codecs.decode(w, raw, f, kind.gvk, review, opts.validation); err != nil {
 		return err
 	}
 	answer, err := s.reviews.Create(r.Context(), user, info.namespace, review)

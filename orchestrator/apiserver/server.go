@@ -34,7 +34,8 @@ type Config struct {
 	Registry *registry.Registry
 
 	// Listener is served over TLS with the given configuration, HTTP/1.1 and HTTP/2; nil: no port.
-	// The TLS configuration must ask for client certificates where those authenticate.
+	// The TLS configuration must ask for client certificates where those authenticate. TLS nil: the
+	// listener's connections are *tls.Conn already, after their handshake.
 	Listener net.Listener
 	TLS      *tls.Config
 	// Memory is served without TLS; connections carry who dialled. Nil: none.
@@ -87,8 +88,6 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("apiserver: Config.Authenticator is nil")
 	case cfg.Authorizer == nil:
 		return nil, errors.New("apiserver: Config.Authorizer is nil")
-	case cfg.Listener != nil && cfg.TLS == nil:
-		return nil, errors.New("apiserver: Config.Listener is set and Config.TLS is not: the port is served over TLS alone")
 	}
 	if cfg.Version == "" {
 		cfg.Version = DefaultVersion
@@ -103,7 +102,7 @@ func New(cfg Config) (*Server, error) {
 		cfg.Grace = 2 * time.Second
 	}
 	if cfg.OpenAPI == nil {
-		handler, err := openapi.Handler(openapi.Config{Kinds: cfg.Registry.Kinds(), Title: "Kubernetes", Version: cfg.Version})
+		handler, err := openapi.Handler(openapi.Config{Kinds: cfg.Registry.Kinds(), Reviews: describedReviews(), Title: "Kubernetes", Version: cfg.Version})
 		if err != nil {
 			return nil, fmt.Errorf("apiserver: %w", err)
 		}
@@ -159,14 +158,22 @@ func (s *Server) Run(ctx context.Context) error {
 		})
 	}
 	if s.cfg.Listener != nil {
-		conf := s.cfg.TLS.Clone()
+		conf, encrypted := &tls.Config{}, s.cfg.TLS == nil
+		if !encrypted {
+			conf = s.cfg.TLS.Clone()
+		}
 		for _, proto := range []string{"h2", "http/1.1"} {
 			if !slices.Contains(conf.NextProtos, proto) {
 				conf.NextProtos = append(conf.NextProtos, proto)
 			}
 		}
 		srv := &http.Server{TLSConfig: conf}
-		start(srv, "TLS", func() error { return srv.ServeTLS(s.cfg.Listener, "", "") })
+		start(srv, "TLS", func() error {
+			if encrypted {
+				return srv.Serve(onlyTLS{s.cfg.Listener})
+			}
+			return srv.ServeTLS(s.cfg.Listener, "", "")
+		})
 	}
 	if s.cfg.Memory != nil {
 		srv := &http.Server{ConnContext: authn.ConnContext}

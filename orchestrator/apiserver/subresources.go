@@ -1,22 +1,16 @@
 package apiserver
 
 import (
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 
 	authenticationv1 "k8s.io/api/authentication/v1"
-	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/validation/field"
-
-	"github.com/pintle/pintle/orchestrator/api"
 )
 
 // subresource serves what lies below an object.
@@ -97,7 +91,7 @@ func success() *metav1.Status {
 }
 
 func (c *call) bind(w http.ResponseWriter, r *http.Request) error {
-	opts, err := c.writeOptions(r)
+	opts, err := c.writeOptions(r, createOptionsKind)
 	if err != nil {
 		return err
 	}
@@ -122,7 +116,7 @@ func (c *call) bind(w http.ResponseWriter, r *http.Request) error {
 	if len(problems) > 0 {
 		return apierrors.NewInvalid(schema.GroupKind{Kind: "Binding"}, c.name, problems)
 	}
-	if _, err := c.registry.Bind(r.Context(), c.namespace, c.name, binding.UID, binding.Target.Name, c.createOptions(opts.dryRun, opts.manager)); err != nil {
+	if _, err := c.registry.Bind(r.Context(), c.namespace, c.name, binding.UID, binding.Target.Name, c.createOptions(opts)); err != nil {
 		return err
 	}
 	return c.writeObject(w, r, http.StatusCreated, success(), neg)
@@ -132,7 +126,7 @@ func (c *call) token(w http.ResponseWriter, r *http.Request) error {
 	if c.cfg.Issuer == nil {
 		return apierrors.NewServiceUnavailable("this server issues no service account tokens")
 	}
-	opts, err := c.writeOptions(r)
+	opts, err := c.writeOptions(r, createOptionsKind)
 	if err != nil {
 		return err
 	}
@@ -150,107 +144,13 @@ func (c *call) token(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return errNoSuchPath()
 	}
+	if err := c.restrictNode(r.Context(), &request); err != nil {
+		return err
+	}
 	granted, err := c.cfg.Issuer.Issue(r.Context(), account, request.Spec)
 	if err != nil {
 		return err
 	}
 	granted.Name, granted.Namespace = c.name, c.namespace
 	return c.writeObject(w, r, http.StatusCreated, withKind(granted, gvk), neg)
-}
-
-func scaleGVK() schema.GroupVersionKind { return autoscalingv1.SchemeGroupVersion.WithKind("Scale") }
-
-// scaleOf shows an object as a Scale.
-func (c *call) scaleOf(obj api.Object) *autoscalingv1.Scale {
-	return &autoscalingv1.Scale{
-		TypeMeta: metav1.TypeMeta{Kind: "Scale", APIVersion: "autoscaling/v1"},
-		ObjectMeta: metav1.ObjectMeta{
-			Name: obj.GetName(), Namespace: obj.GetNamespace(), UID: obj.GetUID(), ResourceVersion: obj.GetResourceVersion(), CreationTimestamp: obj.GetCreationTimestamp(),
-		},
-		Spec:   autoscalingv1.ScaleSpec{Replicas: c.kind.Scale.SpecReplicas(obj)},
-		Status: autoscalingv1.ScaleStatus{Replicas: c.kind.Scale.StatusReplicas(obj), Selector: c.kind.Scale.Selector(obj)},
-	}
-}
-
-func (c *call) scale(w http.ResponseWriter, r *http.Request) error {
-	neg, err := negotiate(r.Header.Get("Accept"), c.query, nil)
-	if err != nil {
-		return err
-	}
-	if c.info.verb == "get" {
-		entry, err := c.registry.Get(r.Context(), c.gvr, c.namespace, c.name)
-		if err != nil {
-			return err
-		}
-		return c.writeObject(w, r, http.StatusOK, c.scaleOf(entry.Object()), neg)
-	}
-	opts, err := c.writeOptions(r)
-	if err != nil {
-		return err
-	}
-	change, err := c.scaleChange(w, r, opts)
-	if err != nil {
-		return err
-	}
-	entry, err := c.modify(r.Context(), "", opts, func(live api.Object) (api.Object, error) {
-		scale, err := change(c.scaleOf(live))
-		if err != nil {
-			return nil, err
-		}
-		if err := c.checkIdentity(scale); err != nil {
-			return nil, err
-		}
-		if scale.Spec.Replicas < 0 {
-			return nil, apierrors.NewInvalid(scaleGVK().GroupKind(), c.name, field.ErrorList{
-				field.Invalid(field.NewPath("spec", "replicas"), scale.Spec.Replicas, "must be greater than or equal to 0")})
-		}
-		if scale.UID != "" && scale.UID != live.GetUID() {
-			return nil, apierrors.NewConflict(c.gvr.GroupResource(), c.name, fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", scale.UID, live.GetUID()))
-		}
-		obj := live.DeepCopyObject().(api.Object)
-		c.kind.Scale.SetReplicas(obj, scale.Spec.Replicas)
-		obj.SetResourceVersion(scale.ResourceVersion)
-		return obj, nil
-	})
-	if err != nil {
-		return err
-	}
-	return c.writeObject(w, r, http.StatusOK, c.scaleOf(entry.Object()), neg)
-}
-
-// scaleChange reads an update or a patch of a Scale.
-func (c *call) scaleChange(w http.ResponseWriter, r *http.Request, opts writeOptions) (func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error), error) {
-	switch c.info.verb {
-	case "update":
-		var scale autoscalingv1.Scale
-		if _, err := c.readBeside(w, r, scaleGVK(), &scale, opts); err != nil {
-			return nil, err
-		}
-		return func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return scale.DeepCopy(), nil }, nil
-	case "patch":
-		kind, patch, err := readPatch(w, r)
-		if err != nil {
-			return nil, err
-		}
-		if kind == types.ApplyYAMLPatchType {
-			return nil, apierrors.NewBadRequest("apply is not supported on scale: apply spec.replicas of the object itself")
-		}
-		return func(live *autoscalingv1.Scale) (*autoscalingv1.Scale, error) {
-			live.ResourceVersion = "" // so that only a version in the patch is a condition
-			doc, err := json.Marshal(live)
-			if err != nil {
-				return nil, fmt.Errorf("encode scale: %w", err)
-			}
-			raw, err := patchJSON(kind, doc, patch, autoscalingv1.Scale{})
-			if err != nil {
-				return nil, err
-			}
-			var scale autoscalingv1.Scale
-			if err := c.codecs.decode(discardHeaders{}, raw, formatJSON, scaleGVK(), &scale, opts.validation); err != nil {
-				return nil, err
-			}
-			return &scale, nil
-		}, nil
-	}
-	return nil, errMethod()
 }

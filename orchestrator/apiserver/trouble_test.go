@@ -30,7 +30,7 @@ func TestWrongRequestsGetTheStatusAndWordsOfKubernetes(t *testing.T) {
 	deployment := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}%s}}`
 	for _, tc := range []struct {
 		name, method, path, contentType, body string
-		accept                                string
+		accept, header                        string
 		code                                  int
 		says                                  string
 	}{
@@ -40,7 +40,22 @@ func TestWrongRequestsGetTheStatusAndWordsOfKubernetes(t *testing.T) {
 		{name: "malformed protobuf", method: "POST", path: pods, contentType: "application/vnd.kubernetes.protobuf", body: "k8s\x00\xff\xff\xff", code: 400},
 		{name: "wrong type", method: "POST", path: deployments, body: fmt.Sprintf(deployment, `,"replicas":"three"`), code: 400, says: `Deployment in version "v1" cannot be handled as a Deployment: json: cannot unmarshal string into Go struct field`},
 		{name: "unknown field, strict", method: "POST", path: deployments + "?fieldValidation=Strict", body: fmt.Sprintf(deployment, `,"foo":1`), code: 400, says: `strict decoding error: unknown field "spec.foo"`},
-		{name: "wrong fieldValidation", method: "POST", path: pods + "?fieldValidation=Maybe", body: "{}", code: 400, says: "fieldValidation"},
+		{name: "wrong fieldValidation", method: "POST", path: pods + "?fieldValidation=Maybe", body: "{}", code: 422, says: `CreateOptions.meta.k8s.io \"\" is invalid: fieldValidation: Unsupported value: \"Maybe\"`},
+		{name: "wrong field manager", method: "POST", path: pods + "?fieldManager=" + strings.Repeat("a", 129), body: "{}", code: 422, says: "fieldManager: Too long"},
+		{name: "wrong propagation policy", method: "DELETE", path: pods + "/x", body: `{"propagationPolicy":"Foo"}`, code: 422, says: `DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy`},
+		{name: "match without a version", method: "GET", path: pods + "?resourceVersionMatch=Exact", code: 422, says: "resourceVersionMatch is forbidden unless resourceVersion is provided"},
+		{name: "exactly any version", method: "GET", path: pods + "?resourceVersionMatch=Exact&resourceVersion=0", code: 422, says: "is forbidden for resourceVersion"},
+		{name: "initial events of a list", method: "GET", path: pods + "?sendInitialEvents=true", code: 422, says: "sendInitialEvents is forbidden for list"},
+		{name: "list at nonsense", method: "GET", path: pods + "?resourceVersion=x", code: 400, says: "invalid resource version"},
+		{name: "get at nonsense", method: "GET", path: "/api/v1/namespaces/default?resourceVersion=x", code: 400, says: "invalid resource version"},
+		{name: "get of the future", method: "GET", path: "/api/v1/namespaces/default?resourceVersion=7777777", code: 504, says: "Too large resource version"},
+		{name: "field label of a kind without", method: "GET", path: "/api/v1/configmaps?fieldSelector=a%3Dx", code: 400, says: `\"a\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"`},
+		{name: "all namespaces deleted", method: "DELETE", path: "/api/v1/namespaces", code: 405, says: "does not allow this method"},
+		{name: "a collection of all namespaces deleted", method: "DELETE", path: "/api/v1/pods", code: 405, says: "does not allow this method"},
+		{name: "duplicate field in a merge patch, strict", method: "PATCH", path: "/api/v1/namespaces/default?fieldValidation=Strict", contentType: "application/merge-patch+json", body: `{"metadata":{"labels":{"a":"b","a":"c"}}}`, code: 422, says: `duplicate field \"metadata.labels.a\"`},
+		{name: "duplicate field in a strategic patch, strict", method: "PATCH", path: "/api/v1/namespaces/default?fieldValidation=Strict", contentType: "application/strategic-merge-patch+json", body: `{"metadata":{"labels":{"a":"b","a":"c"}}}`, code: 422, says: `duplicate field \"metadata.labels.a\"`},
+		{name: "duplicate field in an apply, strict", method: "PATCH", path: "/api/v1/namespaces/default?fieldManager=m&fieldValidation=Strict", contentType: "application/apply-patch+yaml", body: "apiVersion: v1\nkind: Namespace\nmetadata: {labels: {a: b, a: c}}", code: 400, says: "already set in map"},
+		{name: "CustomResourceDefinitions created", method: "POST", path: "/apis/apiextensions.k8s.io/v1/customresourcedefinitions", body: "{}", code: 404},
 		{name: "another kind", method: "POST", path: pods, body: fmt.Sprintf(deployment, ""), code: 400},
 		{name: "a body over 3 MiB", method: "POST", path: pods, body: `{"x":"` + strings.Repeat("a", 3<<20) + `"}`, code: 413, says: "limit is 3145728"},
 		{name: "media type", method: "POST", path: pods, contentType: "text/plain", body: "x", code: 415, says: "accepted media types include"},
@@ -67,6 +82,7 @@ func TestWrongRequestsGetTheStatusAndWordsOfKubernetes(t *testing.T) {
 		{name: "merge patch of a list", method: "PATCH", path: "/api/v1/namespaces/default", contentType: "application/merge-patch+json", body: `[]`, code: 400},
 		{name: "strategic patch of a scalar", method: "PATCH", path: "/api/v1/namespaces/default", contentType: "application/strategic-merge-patch+json", body: `7`, code: 400},
 		{name: "patch renames", method: "PATCH", path: "/api/v1/namespaces/default", contentType: "application/merge-patch+json", body: `{"metadata":{"name":"x"}}`, code: 400, says: "does not match the name on the URL"},
+		{name: "groups without a user impersonated", method: "GET", path: pods, header: "Impersonate-Group", code: 400, says: "without impersonating a user name"},
 		{name: "stale resourceVersion", method: "PUT", path: "/api/v1/namespaces/default", body: `{"metadata":{"name":"default","resourceVersion":"77777"}}`, code: 409, says: "please apply your changes to the latest version"},
 		{name: "logs without a way to nodes", method: "GET", path: pods + "/x/log", code: 503},
 		{name: "review without a name", method: "GET", path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", code: 405},
@@ -85,19 +101,33 @@ func TestWrongRequestsGetTheStatusAndWordsOfKubernetes(t *testing.T) {
 			if tc.accept != "" {
 				r.Header.Set("Accept", tc.accept)
 			}
+			if tc.header != "" {
+				r.Header.Set(tc.header, "x")
+			}
 			answer, err := client.Do(r)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer answer.Body.Close()
 			body, _ := io.ReadAll(answer.Body)
-			if answer.StatusCode != tc.code || !strings.Contains(string(body), strings.ReplaceAll(tc.says, `unknown field "spec.foo"`, `unknown field \"spec.foo\"`)) && !strings.Contains(strings.ReplaceAll(string(body), `\"`, `"`), tc.says) {
+			if answer.StatusCode != tc.code || !strings.Contains(unquoted(string(body)), unquoted(tc.says)) {
 				t.Errorf("%d, want %d with %q:\n%.600s", answer.StatusCode, tc.code, tc.says, body)
 			}
 			if !strings.Contains(string(body), `"kind":"Status"`) {
 				t.Errorf("no Status: %.300s", body)
 			}
 		})
+	}
+}
+
+// unquoted takes the marks away with which JSON, and messages in it, quote.
+func unquoted(s string) string { return strings.NewReplacer(`\`, "", `"`, "").Replace(s) }
+
+func TestKubectlLearnsThatThereAreNoCustomResources(t *testing.T) {
+	c := start(t, options{})
+	_, body := c.fetch("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", "")
+	if !strings.Contains(string(body), `"kind":"CustomResourceDefinitionList"`) || !strings.Contains(string(body), `"items":[]`) {
+		t.Errorf("%s", body)
 	}
 }
 

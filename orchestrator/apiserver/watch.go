@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"strconv"
@@ -25,7 +26,7 @@ const minWatch = 30 * time.Minute
 
 // watchOptions translate a query. The one that is left to the caller is which revision to start from.
 func (c *call) watchOptions() (registry.WatchOptions, metav1.ListOptions, error) {
-	opts, selector, fieldSelector, err := listOptions(c.query)
+	opts, selector, fieldSelector, err := listOptions(c.query, true)
 	if err != nil {
 		return registry.WatchOptions{}, opts, err
 	}
@@ -36,26 +37,13 @@ func (c *call) watchOptions() (registry.WatchOptions, metav1.ListOptions, error)
 	if opts.ResourceVersion != "" {
 		revision, err := strconv.ParseInt(opts.ResourceVersion, 10, 64)
 		if err != nil || revision < 0 {
-			return out, opts, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}, "", field.ErrorList{
+			return out, opts, invalidOptions("ListOptions", field.ErrorList{
 				field.Invalid(field.NewPath("resourceVersion"), opts.ResourceVersion, "must be a number that the server gave")})
 		}
 		out.FromRevision = revision
 	}
-	invalid := func(message string) error {
-		return apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}, "", field.ErrorList{field.Forbidden(field.NewPath("sendInitialEvents"), message)})
-	}
-	switch {
-	case opts.SendInitialEvents == nil:
-		if opts.ResourceVersionMatch != "" {
-			return out, opts, apierrors.NewInvalid(schema.GroupKind{Group: "meta.k8s.io", Kind: "ListOptions"}, "", field.ErrorList{
-				field.Forbidden(field.NewPath("resourceVersionMatch"), "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")})
-		}
-		out.InitialEvents = out.FromRevision == 0
-	case opts.ResourceVersionMatch != metav1.ResourceVersionMatchNotOlderThan:
-		return out, opts, invalid("sendInitialEvents requires setting resourceVersionMatch to NotOlderThan")
-	case *opts.SendInitialEvents && !opts.AllowWatchBookmarks:
-		return out, opts, invalid("sendInitialEvents requires allowWatchBookmarks to be set to true")
-	default:
+	out.InitialEvents = out.FromRevision == 0
+	if opts.SendInitialEvents != nil {
 		out.InitialEvents = *opts.SendInitialEvents
 	}
 	return out, opts, nil
@@ -82,7 +70,7 @@ func (c *call) watch(w http.ResponseWriter, r *http.Request) error {
 	flusher := http.NewResponseController(w)
 	timeout := minWatch + time.Duration(rand.Int64N(int64(minWatch)))
 	if opts.TimeoutSeconds != nil && *opts.TimeoutSeconds > 0 {
-		timeout = time.Duration(*opts.TimeoutSeconds) * time.Second
+		timeout = time.Duration(min(*opts.TimeoutSeconds, math.MaxInt32)) * time.Second
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
@@ -107,6 +95,7 @@ func (c *call) watch(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	c.pump(ctx, watcher, out, flusher)
+	_ = flusher.SetWriteDeadline(time.Time{}) // the connection may carry another request
 	return nil
 }
 
@@ -124,6 +113,8 @@ func (c *call) pump(ctx context.Context, watcher *registry.Watcher, out *watchWr
 				}
 				return
 			}
+			// A client that reads nothing must not hold the watch, which then sees neither its end nor the server's.
+			_ = flusher.SetWriteDeadline(time.Now().Add(requestTimeout))
 			if err := out.event(event); err != nil {
 				if ctx.Err() == nil {
 					c.log.DebugContext(ctx, "watch ended", "resource", c.gvr.String(), "error", err)
@@ -185,7 +176,7 @@ func (o *watchWriter) object(entry *registry.Entry) ([]byte, error) {
 		return marshalPartial(entry)
 	}
 	if o.neg.format == formatProtobuf {
-		return protobufBytes(entry.Object(), o.kind.GroupVersionKind)
+		return o.protobufEntry(entry)
 	}
 	return entry.JSON(), nil
 }

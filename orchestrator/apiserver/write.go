@@ -7,6 +7,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/pintle/pintle/orchestrator/api"
@@ -53,7 +54,7 @@ func (c *call) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	opts, err := c.writeOptions(r)
+	opts, err := c.writeOptions(r, createOptionsKind)
 	if err != nil {
 		return err
 	}
@@ -72,10 +73,13 @@ func (c *call) create(w http.ResponseWriter, r *http.Request) error {
 func (c *call) store(ctx context.Context, obj api.Object, opts writeOptions) (*registry.Entry, error) {
 	c.setDefaults(obj)
 	obj = c.track(c.kind.New(), obj, "", opts.manager)
+	if err := c.restrictNode(ctx, obj); err != nil {
+		return nil, err
+	}
 	if err := c.checkEscalation(ctx, obj, nil); err != nil {
 		return nil, err
 	}
-	return c.registry.Create(ctx, c.gvr, obj, c.createOptions(opts.dryRun, opts.manager))
+	return c.registry.Create(ctx, c.gvr, obj, c.createOptions(opts))
 }
 
 func (c *call) update(w http.ResponseWriter, r *http.Request, subresource string) error {
@@ -83,7 +87,7 @@ func (c *call) update(w http.ResponseWriter, r *http.Request, subresource string
 	if err != nil {
 		return err
 	}
-	opts, err := c.writeOptions(r)
+	opts, err := c.writeOptions(r, updateOptionsKind)
 	if err != nil {
 		return err
 	}
@@ -119,7 +123,9 @@ func (c *call) modify(ctx context.Context, subresource string, opts writeOptions
 		if unconditional {
 			obj.SetResourceVersion(live.GetResourceVersion())
 		}
-		obj = c.track(live, obj, subresource, opts.manager)
+		if subresource != subScale { // whose change has done that
+			obj = c.track(live, obj, subresource, opts.manager)
+		}
 		updated, err := c.write(ctx, subresource, opts, obj, live)
 		if unconditional && apierrors.IsConflict(err) && attempt < maxAttempts {
 			continue
@@ -132,7 +138,7 @@ func (c *call) write(ctx context.Context, subresource string, opts writeOptions,
 	if err := c.checkEscalation(ctx, obj, live); err != nil {
 		return nil, err
 	}
-	return c.registry.Update(ctx, c.gvr, subresource, obj, c.updateOptions(opts.dryRun, opts.manager))
+	return c.registry.Update(ctx, c.gvr, subresource, obj, c.updateOptions(opts))
 }
 
 // deleteOptions come in the body or in the query.
@@ -168,11 +174,7 @@ func (c *call) deleteOptions(w http.ResponseWriter, r *http.Request) (metav1.Del
 	} else if err := metav1.Convert_url_Values_To_v1_DeleteOptions(&c.query, &opts, nil); err != nil {
 		return opts, apierrors.NewBadRequest(err.Error())
 	}
-	if opts.OrphanDependents != nil && opts.PropagationPolicy != nil { //nolint:staticcheck // clients still send it
-		return opts, apierrors.NewBadRequest("orphanDependents and propagationPolicy may not both be set")
-	}
-	_, err = dryRun(opts.DryRun)
-	return opts, err
+	return opts, invalidOptions(deleteOptionsKind, validation.ValidateDeleteOptions(&opts))
 }
 
 func (c *call) delete(w http.ResponseWriter, r *http.Request) error {
@@ -207,7 +209,7 @@ func (c *call) deleteCollection(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	listOpts, selector, fieldSelector, err := listOptions(c.query)
+	listOpts, selector, fieldSelector, err := listOptions(c.query, false)
 	if err != nil {
 		return err
 	}

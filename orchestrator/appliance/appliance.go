@@ -5,21 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
-	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
 	"github.com/pintle/pintle/internal/memnet"
+	"github.com/pintle/pintle/internal/scopedmetrics"
 	"github.com/pintle/pintle/netproxy"
+	"github.com/pintle/pintle/netproxy/podroutes"
 	"github.com/pintle/pintle/orchestrator"
+	"github.com/pintle/pintle/orchestrator/cluster"
+	"github.com/pintle/pintle/raftstore"
 	"github.com/pintle/pintle/runtime"
 )
 
@@ -28,12 +32,16 @@ import (
 type Appliance struct {
 	cfg     Config
 	engines *engines
-	agent   *runtime.Agent
+	agent   *runtime.Agent // these three from New on, or, where networks come from the cluster, while Run runs
 	proxy   *netproxy.Proxy
-	node    *memnet.Listener // the agent's handler, for the API server
-	http    net.Listener
-	https   net.Listener
+	routes  *podroutes.Routes // nil with the user-space proxy
+	worker  *worker           // nil on a member of the control plane
+	node    *memnet.Listener  // the agent's handler, for the API server
+	http    *port
+	https   *port
+	metrics *scopedmetrics.Scope
 	ready   chan struct{}
+	started atomic.Bool
 
 	restarts chan chan error // requests to restart the control plane
 
@@ -43,7 +51,8 @@ type Appliance struct {
 	changed chan struct{} // closed when control is replaced
 }
 
-// New checks the config, chooses the engine and opens the ingress's ports. It starts nothing.
+// New checks the config and chooses the engine and the networks. It starts nothing, opens no port and
+// registers no metric, so that nothing must be undone when Run is never called.
 func New(cfg Config) (*Appliance, error) {
 	cfg, err := cfg.withDefaults()
 	if err != nil {
@@ -52,25 +61,21 @@ func New(cfg Config) (*Appliance, error) {
 	if cfg, err = chooseNetworks(cfg); err != nil {
 		return nil, err
 	}
-	a := &Appliance{cfg: cfg, node: memnet.Listen(), ready: make(chan struct{}), restarts: make(chan chan error)}
+	a := &Appliance{cfg: cfg, node: memnet.Listen(), metrics: scopedmetrics.New(cfg.Metrics), ready: make(chan struct{}), restarts: make(chan chan error)}
 	if a.engines, err = chooseEngines(cfg); err != nil {
 		return nil, err
 	}
-	if err := a.newControlPlane(); err != nil {
+	if cfg.Worker {
+		a.worker = &worker{cfg: cfg}
+	} else if err := a.newControlPlane(); err != nil {
 		return nil, err
 	}
 	httpAddress, httpsAddress := cfg.ingressAddresses(a.engines.wasmOnly())
-	if a.http, err = listen(httpAddress); err != nil {
-		return nil, err
-	}
-	if a.https, err = listen(httpsAddress); err != nil {
-		a.http.Close()
-		return nil, err
-	}
-	if err := a.newNode(); err != nil {
-		a.http.Close()
-		a.https.Close()
-		return nil, err
+	a.http, a.https = newPort(httpAddress), newPort(httpsAddress)
+	if cfg.Join == nil {
+		if err := a.newNode(); err != nil {
+			return nil, err
+		}
 	}
 	return a, nil
 }
@@ -79,13 +84,15 @@ func New(cfg Config) (*Appliance, error) {
 func (a *Appliance) newControlPlane() error {
 	cfg := orchestrator.Config{
 		Name: a.cfg.Name, DataDir: a.cfg.DataDir, Address: a.cfg.Address, ServiceCIDR: a.cfg.ServiceCIDR,
+		Join: a.cfg.Join, Member: a.cfg.Node, MemberAddress: a.cfg.MemberAddress,
 		DialNode: func(ctx context.Context, node string) (net.Conn, error) {
 			if node != a.cfg.Node {
 				return nil, fmt.Errorf("node %q is not this machine", node)
 			}
 			return a.node.Dial(ctx, nil)
 		},
-		Admission: a.cfg.Admission, Policy: a.cfg.Policy, Logger: a.cfg.Logger,
+		KeyProvider: a.cfg.KeyProvider, Backups: a.cfg.Backups,
+		Admission: a.cfg.Admission, Policy: a.cfg.Policy, Logger: a.cfg.Logger, Metrics: a.cfg.Metrics,
 	}
 	if !a.engines.wasmOnly() {
 		// The bridge's address, the first of the pods' network: pods and the host reach it alike.
@@ -121,42 +128,6 @@ func (a *Appliance) current() *orchestrator.Orchestrator {
 	return a.control
 }
 
-// newNode makes the agent and the proxy. They outlive restarts of the control plane.
-func (a *Appliance) newNode() error {
-	agentClient, err := kubernetes.NewForConfig(a.restConfigAs("system:node:"+a.cfg.Node, "system:nodes"))
-	if err != nil {
-		return fmt.Errorf("appliance: %w", err)
-	}
-	proxyClient, err := kubernetes.NewForConfig(a.restConfigAs("system:kube-proxy"))
-	if err != nil {
-		return fmt.Errorf("appliance: %w", err)
-	}
-	mode := netproxy.NFT
-	dnsAddress := ""
-	if a.engines.wasmOnly() {
-		mode, dnsAddress = netproxy.Userspace, "127.0.0.1:0"
-	}
-	a.proxy, err = netproxy.New(netproxy.Config{
-		Client: proxyClient, Name: a.cfg.Name, NodeName: a.cfg.Node, Mode: mode,
-		ServiceCIDRs: []netip.Prefix{a.cfg.ServiceCIDR}, PodCIDRs: []netip.Prefix{a.cfg.PodCIDR},
-		DNSServiceIP: a.cfg.dnsServiceIP(), DNSAddress: dnsAddress, KeepRules: true,
-		Ingress: netproxy.IngressConfig{HTTP: []net.Listener{a.http}, HTTPS: []net.Listener{a.https}},
-		Logger:  a.cfg.Logger.With("part", "netproxy"), Metrics: a.cfg.Metrics,
-	})
-	if err != nil {
-		return fmt.Errorf("appliance: %w", err)
-	}
-	a.agent, err = runtime.New(runtime.Config{
-		Client: agentClient, NodeName: a.cfg.Node, DataDir: filepath.Join(a.cfg.DataDir, "node"), Engines: a.engines.all,
-		Devices: a.cfg.Devices, Drainer: a.proxy, ClusterDNS: []string{a.cfg.dnsServiceIP().String()}, PodCIDR: a.cfg.PodCIDR.String(),
-		Logger: a.cfg.Logger.With("part", "agent"), Metrics: a.cfg.Metrics,
-	})
-	if err != nil {
-		return fmt.Errorf("appliance: %w", err)
-	}
-	return nil
-}
-
 // Choice says in one line which engine and data plane were chosen, and why.
 func (a *Appliance) Choice() string { return a.engines.choice }
 
@@ -167,16 +138,38 @@ func (a *Appliance) Wasm() bool { return a.engines.wasmOnly() }
 func (a *Appliance) Ready() <-chan struct{} { return a.ready }
 
 // Run works until ctx ends, and returns when everything in this process has ended. Containers run on;
-// see Teardown. It may be called once.
+// see Teardown. It may be called once; make another Appliance on the same folder to start again.
 func (a *Appliance) Run(ctx context.Context) error {
+	if a.started.Swap(true) {
+		return errors.New("appliance: Run was called before: make a new Appliance")
+	}
+	defer a.node.Close()
+	if err := errors.Join(a.http.open(), a.https.open()); err != nil {
+		return errors.Join(err, a.http.Close(), a.https.Close())
+	}
+	defer func() { _, _ = a.http.Close(), a.https.Close() }() // where the proxy didn't come to it
+	if err := a.metrics.Open(); err != nil {
+		return fmt.Errorf("appliance: register metrics: %w; where two share a registry, wrap it with a label for each", err)
+	}
+	defer a.metrics.Close()
+
 	group, groupCtx := errgroup.WithContext(ctx)
 	// The control plane ends last: the others' last words go to it.
 	controlCtx, stopControl := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopControl()
 	controlEnded := make(chan error, 1)
 	go func() { controlEnded <- a.runControlPlane(controlCtx) }()
+	if err := a.meetCluster(ctx, controlEnded); err != nil {
+		stopControl()
+		return errors.Join(err, <-controlEnded)
+	}
+	if a.agent == nil { // ctx has ended
+		stopControl()
+		return <-controlEnded
+	}
 
-	server := &http.Server{Handler: a.agent.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: a.nodeHandler(), ReadHeaderTimeout: 10 * time.Second,
+		ErrorLog: slog.NewLogLogger(a.cfg.Logger.With("part", "node API").Handler(), slog.LevelDebug)}
 	group.Go(func() error {
 		if err := server.Serve(a.node); err != nil && !errors.Is(err, http.ErrServerClosed) && groupCtx.Err() == nil {
 			return fmt.Errorf("appliance: node API: %w", err)
@@ -185,13 +178,21 @@ func (a *Appliance) Run(ctx context.Context) error {
 	})
 	group.Go(func() error { return wrap("node agent", a.agent.Run(groupCtx), groupCtx) })
 	group.Go(func() error { return wrap("proxy", a.proxy.Run(groupCtx), groupCtx) })
+	if a.routes != nil {
+		group.Go(func() error { return wrap("routes", a.routes.Run(groupCtx), groupCtx) })
+	}
+	group.Go(func() error { return a.link(groupCtx) })
 	group.Go(func() error {
-		for _, part := range []<-chan struct{}{a.current().Ready(), a.agent.Ready(), a.proxy.Ready()} {
+		for _, part := range []<-chan struct{}{a.controlReady(), a.agent.Ready(), a.proxy.Ready()} {
 			select {
 			case <-part:
 			case <-groupCtx.Done():
 				return nil
 			}
+		}
+		if a.worker != nil {
+			close(a.ready)
+			return nil
 		}
 		if err := a.createClasses(groupCtx); err != nil {
 			if groupCtx.Err() != nil {
@@ -203,16 +204,20 @@ func (a *Appliance) Run(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error {
+		<-groupCtx.Done()
+		return server.Close()
+	})
+	group.Go(func() error { // the control plane's end is everybody's
 		select {
 		case err := <-controlEnded:
-			controlEnded <- err
+			controlEnded <- nil // said here
 			if err == nil && groupCtx.Err() == nil {
 				err = errors.New("appliance: the control plane ended by itself")
 			}
 			return err
 		case <-groupCtx.Done():
+			return nil
 		}
-		return server.Close()
 	})
 	err := group.Wait()
 	stopControl()
@@ -233,6 +238,9 @@ func wrap(part string, err error, ctx context.Context) error {
 
 // runControlPlane runs one control plane after another until ctx ends.
 func (a *Appliance) runControlPlane(ctx context.Context) error {
+	if a.worker != nil {
+		return a.worker.run(ctx)
+	}
 	for {
 		runCtx, stop := context.WithCancel(ctx)
 		ended := make(chan error, 1)
@@ -260,6 +268,9 @@ func (a *Appliance) runControlPlane(ctx context.Context) error {
 // them again from the data folder. Containers, Services and the ingress go on meanwhile. It returns
 // when the new control plane is ready.
 func (a *Appliance) RestartControlPlane(ctx context.Context) error {
+	if a.worker != nil {
+		return errWorker("restart the control plane")
+	}
 	done := make(chan error, 1)
 	select {
 	case a.restarts <- done:
@@ -280,15 +291,27 @@ func (a *Appliance) RestartControlPlane(ctx context.Context) error {
 // Teardown takes everything off the host that the appliance made there: containers, networks, rules,
 // the private containerd. Call it after Run has returned. What lies in DataDir stays. Idempotent.
 func (a *Appliance) Teardown(ctx context.Context) error {
-	return errors.Join(a.engines.teardown(ctx), a.proxy.Teardown())
+	errs := []error{a.engines.teardown(ctx)}
+	if a.proxy != nil {
+		errs = append(errs, a.proxy.Teardown())
+	}
+	if a.routes != nil {
+		errs = append(errs, a.routes.Teardown())
+	}
+	return errors.Join(errs...)
 }
 
-// RESTConfig is orchestrator.Orchestrator's, and survives restarts of the control plane.
+// RESTConfig is orchestrator.Orchestrator's, and survives restarts of the control plane. A worker has no right to
+// it: its requests are refused.
 func (a *Appliance) RESTConfig() *rest.Config {
-	return a.restConfigAs(orchestrator.Admin, "system:masters")
+	return a.RESTConfigAs(orchestrator.Admin, "system:masters")
 }
 
-func (a *Appliance) restConfigAs(user string, groups ...string) *rest.Config {
+// RESTConfigAs is orchestrator.Orchestrator's, and survives restarts of the control plane.
+func (a *Appliance) RESTConfigAs(user string, groups ...string) *rest.Config {
+	if a.worker != nil {
+		return refusedConfig()
+	}
 	cfg := a.current().RESTConfigAs(user, groups...)
 	cfg.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
 		return a.current().RESTConfigAs(user, groups...).Dial(ctx, network, address)
@@ -296,8 +319,38 @@ func (a *Appliance) restConfigAs(user string, groups ...string) *rest.Config {
 	return cfg
 }
 
+// Backup is orchestrator.Orchestrator's; orchestrator.Restore fills a new DataDir from it. Images and
+// containers are not in it.
+func (a *Appliance) Backup(ctx context.Context, w io.Writer) error {
+	if a.worker != nil {
+		return errWorker("back up the control plane")
+	}
+	return a.current().Backup(ctx, w)
+}
+
+// JoinToken is orchestrator.Orchestrator's: it invites another appliance, whose Config.Join names it.
+func (a *Appliance) JoinToken(ctx context.Context, role cluster.Role, lifetime time.Duration) (string, error) {
+	if a.worker != nil {
+		return "", errWorker("invite machines")
+	}
+	return a.current().JoinToken(ctx, role, lifetime)
+}
+
+// Members is orchestrator.Orchestrator's.
+func (a *Appliance) Members(ctx context.Context) ([]raftstore.Member, error) {
+	if a.worker != nil {
+		return nil, errWorker("list the members")
+	}
+	return a.current().Members(ctx)
+}
+
 // Kubeconfig is a cluster-admin's, for kubectl on this machine.
-func (a *Appliance) Kubeconfig() ([]byte, error) { return a.current().Kubeconfig() }
+func (a *Appliance) Kubeconfig() ([]byte, error) {
+	if a.worker != nil {
+		return nil, errWorker("make a kubeconfig")
+	}
+	return a.current().Kubeconfig()
+}
 
 // ImportImages loads an OCI or Docker archive into the store of the engine that can run it.
 func (a *Appliance) ImportImages(ctx context.Context, archive io.Reader) error {
@@ -322,19 +375,12 @@ func (a *Appliance) KillContainer(ctx context.Context, id string) error {
 	return engine.SignalContainer(ctx, id, "SIGKILL")
 }
 
-// HTTPSAddress is where this machine reaches the ingress over TLS.
-func (a *Appliance) HTTPSAddress() string { return local(a.https) }
+// HTTPSAddress is where this machine reaches the ingress over TLS. Before Run has opened the port it
+// is the address that was asked for.
+func (a *Appliance) HTTPSAddress() string { return a.https.local() }
 
 // HTTPAddress is where this machine reaches the ingress without.
-func (a *Appliance) HTTPAddress() string { return local(a.http) }
-
-func local(l net.Listener) string {
-	host, port, err := net.SplitHostPort(l.Addr().String())
-	if ip := net.ParseIP(host); err == nil && (ip == nil || ip.IsUnspecified()) {
-		return net.JoinHostPort("127.0.0.1", port)
-	}
-	return l.Addr().String()
-}
+func (a *Appliance) HTTPAddress() string { return a.http.local() }
 
 // StandIn is where a Service's "IP:port" is reached from this machine: itself with nftables, a loopback
 // address in user space, "" while there is none.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -15,6 +14,7 @@ import (
 	"github.com/pintle/pintle/orchestrator"
 	"github.com/pintle/pintle/orchestrator/registry"
 	"github.com/pintle/pintle/orchestrator/scheduler"
+	"github.com/pintle/pintle/raftstore"
 	"github.com/pintle/pintle/runtime"
 )
 
@@ -40,6 +40,17 @@ type Config struct {
 	// ports of 127.0.0.1 with wasm. A port that is taken is an error.
 	HTTPAddress, HTTPSAddress string
 
+	// Join makes this appliance part of a cluster that is there: a member of the control plane with a node of its own,
+	// or, with Worker, a node alone. The token is for the one or the other. Nil starts a cluster, or goes on with
+	// that of the data folder.
+	Join   *orchestrator.Join
+	Worker bool
+	// MemberAddress is where the other members and the nodes reach this one's port, "host:port"; "" is found as
+	// orchestrator.Config says.
+	MemberAddress string
+	// NodeAddress is the node's address, over which other nodes reach its pods. Zero: the machine's first.
+	NodeAddress netip.Addr
+
 	Engine Engine
 	// ContainerdAddress is the socket of a containerd that is there; "" runs a private one.
 	ContainerdAddress string
@@ -48,12 +59,16 @@ type Config struct {
 	// remembered in DataDir.
 	PodCIDR, ServiceCIDR netip.Prefix
 
+	// KeyProvider seals the stored state, and Backups backs it up: see orchestrator.Config.
+	KeyProvider raftstore.KeyProvider
+	Backups     raftstore.BackupSchedule
+
 	Devices   runtime.Devices   // nil: none
 	Admission registry.Admitter // nil: none
 	Policy    scheduler.Policy  // nil: none
 
 	Logger  *slog.Logger          // nil discards
-	Metrics prometheus.Registerer // nil: none
+	Metrics prometheus.Registerer // nil: none. What Run registers there it takes out again at its end
 }
 
 func (c Config) withDefaults() (Config, error) {
@@ -73,6 +88,12 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("appliance: the machine has no host name: set Config.Node: %w", err)
 		}
 		c.Node = strings.ToLower(c.Node)
+	}
+	if c.Worker && c.Join == nil {
+		return c, errors.New("appliance: Config.Worker needs Config.Join: say which cluster to work for")
+	}
+	if c.Join != nil && len(c.Join.Addresses) == 0 {
+		return c, errors.New("appliance: Config.Join.Addresses is empty: name a member of the control plane")
 	}
 	if c.Address == "" {
 		c.Address = ":6443"
@@ -106,11 +127,3 @@ func (c Config) ingressAddresses(wasm bool) (http, https string) {
 
 // dnsServiceIP is where pods ask for names.
 func (c Config) dnsServiceIP() netip.Addr { return orchestrator.DNSServiceIP(c.ServiceCIDR) }
-
-func listen(address string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("appliance: %w", err)
-	}
-	return l, nil
-}

@@ -27,7 +27,7 @@ func chooseEngines(cfg Config) (*engines, error) {
 	}
 	containerdEngine, err := containerd.New(containerd.Config{
 		Name: cfg.Name, DataDir: filepath.Join(cfg.DataDir, "containerd"), Address: cfg.ContainerdAddress,
-		PodCIDR: cfg.PodCIDR, Logger: cfg.Logger.With("part", "containerd"),
+		PodCIDR: cfg.PodCIDR, ClusterCIDR: clusterPods(cfg.PodCIDR), Logger: cfg.Logger.With("part", "containerd"),
 	})
 	switch {
 	case err == nil:

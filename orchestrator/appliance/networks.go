@@ -30,8 +30,11 @@ func chooseNetworks(cfg Config) (Config, error) {
 			return cfg, fmt.Errorf("appliance: read %s: %w", file, err)
 		}
 	case errors.Is(err, fs.ErrNotExist):
-		if kept, err = freeNetworks(cfg.Name, taken()); err != nil {
+		if kept, err = freeNetworks(cfg.networkName(), taken()); err != nil {
 			return cfg, err
+		}
+		if cfg.Join != nil {
+			kept.Services = netip.Prefix{} // the cluster's
 		}
 	default:
 		return cfg, fmt.Errorf("appliance: %w", err)
@@ -53,6 +56,23 @@ func chooseNetworks(cfg Config) (Config, error) {
 	}
 	cfg.PodCIDR, cfg.ServiceCIDR = kept.Pods, kept.Services
 	return cfg, nil
+}
+
+// networkName is what the choice of networks follows from. Nodes that join choose by their own names too: each has
+// a pod network of its own.
+func (c Config) networkName() string {
+	if c.Join == nil {
+		return c.Name
+	}
+	return c.Name + "/" + c.Node
+}
+
+// clusterPods holds the pod networks of all nodes that are chosen here.
+func clusterPods(own netip.Prefix) netip.Prefix {
+	if all := netip.MustParsePrefix("10.128.0.0/10"); all.Contains(own.Addr()) && own.Bits() >= all.Bits() {
+		return all
+	}
+	return own
 }
 
 // freeNetworks picks a /24 for pods in 10.128.0.0/10 and a /20 for Services in 10.192.0.0/10, by name,
@@ -95,4 +115,26 @@ func taken() (out []netip.Prefix) {
 		}
 	}
 	return out
+}
+
+// published is what Ingresses' status says: where the listener is, or this machine's first address
+// that others can reach.
+func published(l net.Listener) []netip.Addr {
+	at, err := netip.ParseAddrPort(l.Addr().String())
+	if err != nil {
+		return nil
+	}
+	if ip := at.Addr().Unmap(); !ip.IsUnspecified() {
+		return []netip.Addr{ip}
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addresses {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Is4() && p.Addr().IsGlobalUnicast() {
+			return []netip.Addr{p.Addr()}
+		}
+	}
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/pintle/pintle/orchestrator/api"
+	"github.com/pintle/pintle/orchestrator/controllers/clusterroleaggregation"
 	"github.com/pintle/pintle/orchestrator/controllers/deployment"
 	"github.com/pintle/pintle/orchestrator/controllers/disruption"
 	"github.com/pintle/pintle/orchestrator/controllers/endpointslice"
@@ -93,6 +94,9 @@ func New(cfg Config) (*Controllers, error) {
 		garbagecollector.New(env, owned),
 		podgc.New(env, cfg.TerminatedPods),
 		disruption.New(env),
+	}
+	if api.ByGVR(cfg.Kinds, clusterroleaggregation.ClusterRoles()) != nil {
+		loops = append(loops, clusterroleaggregation.New(env))
 	}
 	loops = append(loops, serviceaccount.New(env, cfg.RootCA, cfg.ServiceAccountToken)...)
 	if len(cfg.KubernetesService.Addresses) > 0 {

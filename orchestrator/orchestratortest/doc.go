@@ -1,8 +1,19 @@
 // Package orchestratortest gives a test a real control plane in its own process: API server, store,
 // scheduler and controllers, in memory, without binaries, root or a port, in a fraction of a second.
 //
-//	cluster := orchestratortest.Start(t)
-//	pods, err := cluster.Client.CoreV1().Pods("default").List(ctx, metav1.ListOptions{})
+//	func TestMyOperatorScalesTheShop(t *testing.T) {
+//		cluster := orchestratortest.Start(t) // ends with the test
+//		cluster.AddNode(t, "one")            // for the scheduler
+//		go myoperator.Run(t.Context(), cluster.RESTConfig())
+//		…
+//		shop, err := cluster.Client.AppsV1().Deployments("default").Get(t.Context(), "shop", metav1.GetOptions{})
+//	}
 //
-// It has no nodes: create Node objects for the scheduler, and write pods' statuses as their agent would.
+// Cluster is an orchestrator.Orchestrator: its RESTConfig is what controller-runtime's managers take, and
+// its RESTConfigAs shows what a user without rights gets. Tests may run in parallel, each on a cluster of
+// its own.
+//
+// Nothing runs pods here: they are scheduled and stay Pending, until the test writes their statuses as
+// their node's agent would. For pods that run, orchestrator/appliance with its wasm engine needs no root
+// either.
 package orchestratortest

@@ -29,7 +29,8 @@ const (
 // the feeder tells it of, and those claimed by writes under way. Safe for concurrent use.
 type allocator struct {
 	prefix netip.Prefix
-	size   uint32 // addresses in prefix
+	size   uint32        // addresses in prefix
+	turn   chan struct{} // taken by the one write of this member that claims something new
 
 	mu     sync.Mutex            // guards what follows
 	ips    map[netip.Addr]string // by whom: the key of a Service
@@ -39,6 +40,7 @@ type allocator struct {
 
 // claim is what one write wants to have. A nil claim holds nothing.
 type claim struct {
+	fresh bool // it wants what its Service did not have
 	a     *allocator
 	owner string
 	ips   []netip.Addr
@@ -53,7 +55,7 @@ func newAllocator(prefix netip.Prefix) (*allocator, error) {
 	if !prefix.Addr().Is4() || prefix.Bits() > 27 || prefix.Bits() < 8 {
 		return nil, fmt.Errorf("Config.ServiceCIDR %s: give an IPv4 range between /8 and /27", prefix)
 	}
-	a := &allocator{prefix: prefix, size: 1 << (32 - prefix.Bits()), claims: map[*claim]struct{}{}}
+	a := &allocator{prefix: prefix, size: 1 << (32 - prefix.Bits()), claims: map[*claim]struct{}{}, turn: make(chan struct{}, 1)}
 	a.reset(nil)
 	return a, nil
 }

@@ -58,7 +58,7 @@ func (r *Registry) BindObject(ctx context.Context, b *corev1.Binding, opts Creat
 				return nil, err
 			}
 		}
-		e, ok, err := r.replace(ctx, k, pod, cur, as, nil)
+		e, ok, err := r.replace(ctx, k, pod, cur, as, nil, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -89,6 +89,7 @@ func bindable(kind *api.Kind, pod *corev1.Pod, uid types.UID) error {
 }
 
 func setScheduled(pod *corev1.Pod, now metav1.Time) {
+	pod.Status.NominatedNodeName = "" // it has its place, there or elsewhere
 	condition := corev1.PodCondition{Type: corev1.PodScheduled, Status: corev1.ConditionTrue, LastTransitionTime: now}
 	for n := range pod.Status.Conditions {
 		if pod.Status.Conditions[n].Type == corev1.PodScheduled {

@@ -3,6 +3,8 @@ package registry
 import (
 	"context"
 	"errors"
+	mathrand "math/rand/v2"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -55,11 +57,30 @@ func (r *Registry) Create(ctx context.Context, gvr schema.GroupVersionResource, 
 		case attempt >= raceAttempts:
 			return nil, apierrors.NewConflict(groupResource(k.kind), try.GetName(), errNamespaceBusy())
 		}
+		if err := backOff(ctx, attempt); err != nil {
+			return nil, err
+		}
 	}
 }
 
 func generateName(base string) string {
 	return base[:min(len(base), maxGenerated-randomSuffix)] + rand.String(randomSuffix)
+}
+
+// backOff waits at random and longer each time, so that of members that race none loses every time. The first
+// time nobody waits: most races are over by then.
+func backOff(ctx context.Context, attempt int) error {
+	if attempt == 1 {
+		return nil
+	}
+	timer := time.NewTimer(time.Duration(mathrand.Int64N(int64(time.Millisecond) << min(attempt, 7))))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // outcome is what became of one attempt to write.
@@ -100,6 +121,11 @@ func (r *Registry) create(ctx context.Context, k *kindRef, obj api.Object, opts 
 	if k.cache.get(key) != nil {
 		return nil, taken, nil
 	}
+	turn, err := r.takeTurn(ctx, k)
+	if err != nil {
+		return nil, done, err
+	}
+	defer turn.end()
 	claim, err := r.services.claim(k, obj, nil, r.clock.Now())
 	if err != nil {
 		return nil, done, err
@@ -121,8 +147,8 @@ func (r *Registry) create(ctx context.Context, k *kindRef, obj api.Object, opts 
 		return nil, done, err
 	}
 	res, err := r.cfg.Store.Txn(ctx, raftstore.Txn{
-		If:   append(namespace, raftstore.Compare{Key: put.Key, Target: raftstore.ModRevision}),
-		Then: []raftstore.Op{put},
+		If:   append(append(namespace, raftstore.Compare{Key: put.Key, Target: raftstore.ModRevision}), turn.compares(claim)...),
+		Then: append([]raftstore.Op{put}, turn.puts(claim)...),
 		Else: []raftstore.Op{{Type: raftstore.OpGet, Key: put.Key}},
 		Term: opts.Term,
 	})

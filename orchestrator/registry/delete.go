@@ -55,7 +55,7 @@ func (r *Registry) DeleteAs(ctx context.Context, gvr schema.GroupVersionResource
 		case !changed:
 			result, ok = cur, true
 		default:
-			result, ok, err = r.replace(ctx, k, obj, cur, as, nil)
+			result, ok, err = r.replace(ctx, k, obj, cur, as, nil, nil)
 		}
 		if err != nil {
 			return nil, false, err
@@ -102,12 +102,14 @@ func checkPreconditions(kind *api.Kind, obj api.Object, p *metav1.Preconditions)
 	if p == nil {
 		return nil
 	}
+	refuse := func(format string, args ...any) error {
+		return apierrors.NewConflict(groupResource(kind), obj.GetName(), fmt.Errorf(format, args...))
+	}
 	if p.UID != nil && *p.UID != obj.GetUID() {
-		return uidConflict(kind, obj.GetName(), *p.UID, obj.GetUID())
+		return refuse("the UID in the precondition (%s) does not match the UID in record (%s). The object might have been deleted and then recreated", *p.UID, obj.GetUID())
 	}
 	if p.ResourceVersion != nil && *p.ResourceVersion != obj.GetResourceVersion() {
-		return apierrors.NewConflict(groupResource(kind), obj.GetName(), fmt.Errorf(
-			"Precondition failed: ResourceVersion in precondition: %v, ResourceVersion in object meta: %v", *p.ResourceVersion, obj.GetResourceVersion()))
+		return refuse("the ResourceVersion in the precondition (%s) does not match the ResourceVersion in record (%s). The object might have been modified", *p.ResourceVersion, obj.GetResourceVersion())
 	}
 	return nil
 }

@@ -11,15 +11,18 @@ import (
 	"github.com/pintle/pintle/orchestrator/api"
 )
 
-// Entry is one immutable version of one object. Its JSON is made on first need, by whoever needs it
-// first, and then shared by everybody. Safe for concurrent use.
+// Entry is one immutable version of one object. Its JSON and its protobuf are made on first need, by
+// whoever needs them first, and then shared by everybody. Safe for concurrent use.
 type Entry struct {
 	obj      api.Object // with resourceVersion, apiVersion and kind
 	revision int64
 	key      string // within the resource: namespace/name, or name
 
-	once sync.Once // guards json
-	json []byte
+	jsonOnce sync.Once // guards json
+	json     []byte
+
+	protoOnce sync.Once // guards proto, which is nil for kinds without that form
+	proto     []byte
 
 	mu    sync.Mutex // guards views
 	views map[schema.GroupVersionKind]*Entry
@@ -42,8 +45,19 @@ func (e *Entry) Object() api.Object { return e.obj }
 // JSON is the object's encoding, with kind and apiVersion and without a trailing newline. It is shared
 // and must not be changed. Nil if the object has no JSON form, which no validated object lacks.
 func (e *Entry) JSON() []byte {
-	e.once.Do(func() { e.json, _ = json.Marshal(e.obj) })
+	e.jsonOnce.Do(func() { e.json, _ = json.Marshal(e.obj) })
 	return e.json
+}
+
+// Protobuf is the object's protobuf message, without the envelope that names its kind. It is shared and
+// must not be changed. Nil if the kind has no protobuf form.
+func (e *Entry) Protobuf() []byte {
+	e.protoOnce.Do(func() {
+		if m, ok := e.obj.(interface{ Marshal() ([]byte, error) }); ok {
+			e.proto, _ = m.Marshal()
+		}
+	})
+	return e.proto
 }
 
 // Revision is the revision of the write that made this version; for the last version of a deleted

@@ -57,6 +57,11 @@ func ambiguous(err error) bool {
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
+// errNoMajority is the answer of a member that is cut off from the others.
+func errNoMajority() error {
+	return apierrors.NewServiceUnavailable("this member reaches no majority of the control plane's members")
+}
+
 // storeError maps what the store answers to what clients understand, and keeps it for errors.Is.
 func storeError(action string, err error) error {
 	switch {

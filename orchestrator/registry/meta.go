@@ -79,11 +79,7 @@ func validateMeta(kind *api.Kind, obj api.Object) field.ErrorList {
 }
 
 func validateMetaUpdate(kind *api.Kind, obj, old api.Object) field.ErrorList {
-	errs := append(validateMeta(kind, obj), validation.ValidateObjectMetaAccessorUpdate(obj, old, metadata())...)
-	if old.GetDeletionTimestamp() != nil {
-		errs = append(errs, validation.ValidateNoNewFinalizers(obj.GetFinalizers(), old.GetFinalizers(), metadata().Child("finalizers"))...)
-	}
-	return errs
+	return append(validateMeta(kind, obj), validation.ValidateObjectMetaAccessorUpdate(obj, old, metadata())...)
 }
 
 // validate returns every problem of an object, and of its change from old unless that is nil.

@@ -63,6 +63,20 @@ type continuation struct {
 	After    string `json:"after"` // the last key of the page before
 }
 
+// anyRevision is in the token that comes with an expired one: it goes on with what is there now.
+const anyRevision = -1
+
+// expiredContinue is the 410 of a list whose beginning is too old, with a token for who would rather
+// have an inconsistent rest than begin again.
+func expiredContinue(after string) error {
+	err := apierrors.NewResourceExpired("The provided continue parameter is too old to display a consistent list result. " +
+		"You can start a new list without the continue parameter, or use the continue token in this response to retrieve the remainder of the results. " +
+		"Continuing with the provided token results in an inconsistent list - objects that were created, modified, or deleted " +
+		"between the time the first chunk was returned and now may show up in the list.")
+	err.ErrStatus.ListMeta.Continue = continuation{Revision: anyRevision, After: after}.String()
+	return err
+}
+
 func (c continuation) String() string {
 	b, _ := json.Marshal(c) // an int and a string
 	return base64.RawURLEncoding.EncodeToString(b)
@@ -73,7 +87,7 @@ func parseContinue(token string) (c continuation, err error) {
 	if err == nil {
 		err = json.Unmarshal(b, &c)
 	}
-	if err != nil || c.Revision <= 0 || c.After == "" {
+	if err != nil || c.Revision <= 0 && c.Revision != anyRevision || c.After == "" {
 		return c, apierrors.NewBadRequest("continue key is not valid")
 	}
 	return c, nil
@@ -101,6 +115,9 @@ func (r *Registry) List(ctx context.Context, gvr schema.GroupVersionResource, na
 		result.Revision = at
 		if lastMod > at {
 			if entries, err = r.past(ctx, k.cache, namespace, at); err != nil {
+				if opts.Continue != "" && apierrors.IsResourceExpired(err) {
+					err = expiredContinue(from)
+				}
 				return ListResult{}, err
 			}
 		}
@@ -139,6 +156,9 @@ func (r *Registry) listAt(ctx context.Context, opts ListOptions) (at int64, afte
 		if err != nil {
 			return 0, "", err
 		}
+		if c.Revision == anyRevision {
+			return 0, c.After, nil
+		}
 		return c.Revision, c.After, r.waitFresh(ctx, c.Revision)
 	}
 	if opts.ResourceVersion == "" {
@@ -147,9 +167,9 @@ func (r *Registry) listAt(ctx context.Context, opts ListOptions) (at int64, afte
 		}
 		return 0, "", nil
 	}
-	revision, err := strconv.ParseInt(opts.ResourceVersion, 10, 64)
-	if err != nil || revision < 0 {
-		return 0, "", apierrors.NewBadRequest("Invalid value: " + strconv.Quote(opts.ResourceVersion) + ": resourceVersion must be a number")
+	revision, err := parseRevision(opts.ResourceVersion)
+	if err != nil {
+		return 0, "", err
 	}
 	switch opts.ResourceVersionMatch {
 	case metav1.ResourceVersionMatchExact:
@@ -157,11 +177,36 @@ func (r *Registry) listAt(ctx context.Context, opts ListOptions) (at int64, afte
 			return 0, "", apierrors.NewBadRequest(`resourceVersionMatch "exact" is forbidden for resourceVersion "0"`)
 		}
 		at = revision
-	case "", metav1.ResourceVersionMatchNotOlderThan:
+	case "":
+		if opts.Limit > 0 {
+			at = revision // as Kubernetes reads a page that names a version and no match
+		}
+	case metav1.ResourceVersionMatchNotOlderThan:
 	default:
 		return 0, "", apierrors.NewBadRequest("unknown resourceVersionMatch " + strconv.Quote(string(opts.ResourceVersionMatch)))
 	}
 	return at, "", r.waitFresh(ctx, revision)
+}
+
+func parseRevision(resourceVersion string) (int64, error) {
+	revision, err := strconv.ParseInt(resourceVersion, 10, 64)
+	if err != nil || revision < 0 {
+		return 0, apierrors.NewBadRequest("invalid resource version: Invalid value: " + strconv.Quote(resourceVersion) + ": resourceVersion must be a number")
+	}
+	return revision, nil
+}
+
+// Reach waits for a resourceVersion that a client has seen, for a while: what is read after that is not
+// older. "" and "0" are any. A BadRequest for what is no resourceVersion, a Timeout for one not reached.
+func (r *Registry) Reach(ctx context.Context, resourceVersion string) error {
+	if resourceVersion == "" {
+		return nil
+	}
+	revision, err := parseRevision(resourceVersion)
+	if err != nil {
+		return err
+	}
+	return r.waitFresh(ctx, revision)
 }
 
 // waitFresh waits for a revision that a client has seen, for a while.

@@ -163,7 +163,7 @@ func TestRefusals(t *testing.T) {
 	_, err = r.Update(ctx, cms, "", other, registry.UpdateOptions{})
 	refused(t, err, apierrors.IsConflict, "UID in precondition: another")
 	_, _, err = r.Delete(ctx, cms, "default", "a", metav1.DeleteOptions{Preconditions: metav1.NewRVDeletionPrecondition("1").Preconditions}, "me")
-	refused(t, err, apierrors.IsConflict, "Precondition failed")
+	refused(t, err, apierrors.IsConflict, "the ResourceVersion in the precondition (1) does not match")
 	_, err = r.Update(ctx, cms, "status", configMap("a"), registry.UpdateOptions{})
 	refused(t, err, apierrors.IsNotFound, "")
 	if e, _ := r.Get(ctx, cms, "default", "a"); e.Object().(*corev1.ConfigMap).Data["k"] != "2" {

@@ -62,7 +62,7 @@ func (a *allocator) claimIPLocked(c *claim, s *corev1.Service) error {
 			return errors.New("failed to allocate a serviceIP: range is full")
 		}
 		s.Spec.ClusterIP = ip.String()
-		c.ips = append(c.ips, ip)
+		c.ips, c.fresh = append(c.ips, ip), true
 	default:
 		ip, err := netip.ParseAddr(s.Spec.ClusterIP)
 		if err != nil {
@@ -76,7 +76,7 @@ func (a *allocator) claimIPLocked(c *claim, s *corev1.Service) error {
 		if owner != "" && owner != c.owner {
 			return field.Invalid(at, []string{s.Spec.ClusterIP}, fmt.Sprintf("failed to allocate IP %s: provided IP is already allocated", ip))
 		}
-		c.ips = append(c.ips, ip)
+		c.ips, c.fresh = append(c.ips, ip), c.fresh || owner == ""
 	}
 	if len(s.Spec.ClusterIPs) == 0 {
 		s.Spec.ClusterIPs = []string{s.Spec.ClusterIP}
@@ -112,11 +112,12 @@ func (a *allocator) claimPortsLocked(c *claim, s *corev1.Service) error {
 			return field.Invalid(at, p.NodePort, fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %d-%d", firstNodePort, lastNodePort))
 		}
 		// One Service may have a port in two protocols.
-		if owner := a.ownerOfPortLocked(p.NodePort); owner != "" && owner != c.owner || mine[use{p.NodePort, p.Protocol}] {
+		owner := a.ownerOfPortLocked(p.NodePort)
+		if owner != "" && owner != c.owner || mine[use{p.NodePort, p.Protocol}] {
 			return field.Invalid(at, p.NodePort, "provided port is already allocated")
 		}
 		mine[use{p.NodePort, p.Protocol}] = true
-		c.ports = append(c.ports, p.NodePort)
+		c.ports, c.fresh = append(c.ports, p.NodePort), c.fresh || owner == ""
 	}
 	for n := range s.Spec.Ports {
 		p := &s.Spec.Ports[n]
@@ -128,7 +129,7 @@ func (a *allocator) claimPortsLocked(c *claim, s *corev1.Service) error {
 			return errors.New("failed to allocate a nodePort: range is full")
 		}
 		p.NodePort = port
-		c.ports = append(c.ports, port)
+		c.ports, c.fresh = append(c.ports, port), true
 	}
 	return nil
 }

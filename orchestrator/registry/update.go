@@ -64,8 +64,11 @@ func (r *Registry) Update(ctx context.Context, gvr schema.GroupVersionResource, 
 		if ok {
 			return e.as(k.kind)
 		}
-		if pinned || attempt >= raceAttempts {
+		if attempt >= raceAttempts { // one that is pinned is refused above, once it sees what has changed
 			return nil, conflict(k.kind, wanted.GetName())
+		}
+		if err := backOff(ctx, attempt); err != nil {
+			return nil, err
 		}
 	}
 }
@@ -100,6 +103,11 @@ func (r *Registry) update(ctx context.Context, k *kindRef, sub string, obj api.O
 		User: opts.User, Groups: opts.Groups, Object: obj, Old: old, DryRun: opts.DryRun}); err != nil {
 		return nil, false, err
 	}
+	turn, err := r.takeTurn(ctx, k)
+	if err != nil {
+		return nil, false, err
+	}
+	defer turn.end()
 	claim, err := r.services.claim(k, obj, old, r.clock.Now())
 	if err != nil {
 		return nil, false, err
@@ -119,7 +127,7 @@ func (r *Registry) update(ctx context.Context, k *kindRef, sub string, obj api.O
 	if obj.GetDeletionTimestamp() != nil && mayGo(obj) {
 		return r.remove(ctx, k, obj, cur, opts)
 	}
-	e, ok, err := r.replace(ctx, k, obj, cur, opts, claim)
+	e, ok, err := r.replace(ctx, k, obj, cur, opts, turn, claim)
 	return e, ok, err
 }
 
@@ -138,7 +146,7 @@ func validateSub(kind *api.Kind, sub string, obj, old api.Object) field.ErrorLis
 }
 
 // replace writes obj if cur is still what is stored; false when it is not, once the cache has seen why.
-func (r *Registry) replace(ctx context.Context, k *kindRef, obj api.Object, cur *Entry, opts UpdateOptions, claim *claim) (*Entry, bool, error) {
+func (r *Registry) replace(ctx context.Context, k *kindRef, obj api.Object, cur *Entry, opts UpdateOptions, turn *turn, claim *claim) (*Entry, bool, error) {
 	if opts.DryRun {
 		e := newEntry(obj, cur.key, 0)
 		obj.SetResourceVersion(cur.obj.GetResourceVersion())
@@ -148,10 +156,11 @@ func (r *Registry) replace(ctx context.Context, k *kindRef, obj api.Object, cur 
 	if err != nil {
 		return nil, false, err
 	}
-	res, err := r.cfg.Store.Txn(ctx, raftstore.Txn{If: []raftstore.Compare{unchangedSince(put.Key, cur)}, Then: []raftstore.Op{put}, Term: opts.Term})
+	res, err := r.cfg.Store.Txn(ctx, raftstore.Txn{If: append(turn.compares(claim), unchangedSince(put.Key, cur)),
+		Then: append(turn.puts(claim), put), Term: opts.Term})
 	if errors.Is(err, raftstore.ErrLeaseNotFound) {
 		r.eventLeases.forget()
-		return r.replace(ctx, k, obj, cur, opts, claim)
+		return r.replace(ctx, k, obj, cur, opts, turn, claim)
 	}
 	if err != nil {
 		claim.keepIf(ambiguous(err))

@@ -14,7 +14,7 @@ import (
 // node it returns a *FitError. It changes nothing.
 func decide(ctx context.Context, plugins []framework.Plugin, policy Policy, pod *framework.Pod, s *framework.State) (string, error) {
 	nodes := s.Nodes()
-	fit := &FitError{Nodes: len(nodes), Reasons: map[string]int{}}
+	fit := &FitError{Nodes: len(nodes), Reasons: map[string]int{}, Plugins: map[string]bool{}}
 	prepared := make([]framework.Prepared, len(plugins))
 	for i, plugin := range plugins {
 		prepared[i] = plugin.Prepare(pod, s)
@@ -30,6 +30,7 @@ nodes:
 				for _, reason := range reasons {
 					fit.Reasons[reason]++
 				}
+				fit.Plugins[plugins[i].Name()] = true
 				continue nodes
 			}
 		}

@@ -9,5 +9,10 @@
 // that the next decision need not wait for the store. A binding that fails is taken back.
 //
 // A pod that fits nowhere gets an event and a PodScheduled condition that count the reasons, most
-// frequent first, and waits for a change of nodes or pods, at least its back-off of 1 s doubling to 10 s.
+// frequent first, and waits for a change that may help those who refused it, at least its back-off of 1 s
+// doubling to 10 s.
+//
+// Where pods of lower priority stand in its way it preempts them (preempt.go) unless its preemptionPolicy is
+// Never: they are deleted gracefully, PodDisruptionBudgets are broken only where nothing else helps, and
+// status.nominatedNodeName names the node, whose room less important pods are not given meanwhile.
 package scheduler

@@ -10,12 +10,16 @@ import (
 type FitError struct {
 	Nodes   int            // how many there are
 	Reasons map[string]int // how many of them gave each reason
+	// Plugins are those that refused a node. What may help them decides when the pod is tried again.
+	Plugins map[string]bool
+	// Preemption says why no node can be cleared for the pod, "" when one is.
+	Preemption string
 }
 
 // Error reads as kube-scheduler's message, its reasons ordered by count, most frequent first.
 func (e *FitError) Error() string {
 	if e.Nodes == 0 {
-		return "no nodes available to schedule pods"
+		return e.with("no nodes available to schedule pods")
 	}
 	reasons := make([]string, 0, len(e.Reasons))
 	for reason := range e.Reasons {
@@ -30,5 +34,12 @@ func (e *FitError) Error() string {
 	for i, reason := range reasons {
 		reasons[i] = fmt.Sprintf("%d %s", e.Reasons[reason], reason)
 	}
-	return fmt.Sprintf("0/%d nodes are available: %s.", e.Nodes, strings.Join(reasons, ", "))
+	return e.with(fmt.Sprintf("0/%d nodes are available: %s.", e.Nodes, strings.Join(reasons, ", ")))
+}
+
+func (e *FitError) with(message string) string {
+	if e.Preemption != "" {
+		message += " " + e.Preemption
+	}
+	return message
 }

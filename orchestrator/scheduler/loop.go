@@ -3,9 +3,13 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,12 +26,25 @@ type loop struct {
 	bound    chan binding
 	reports  chan report
 
+	preemptions chan preemption
+	preempted   chan types.UID // whose preemption has been written
+
 	state   *framework.State
 	queue   *queue
-	assumed map[types.UID]*pending          // on a node in state, binding not yet seen in the watch
-	synced  map[string]bool                 // by resource
-	seen    map[string]map[string]types.UID // by resource: what there is, by namespace/name
-	relist  map[string]map[string]types.UID // during a relist: what has come so far
+	budgets map[string]budget // by namespace/name
+	// nominated are pods without a node for which one is being cleared; inFlight those whose preemption is
+	// being written.
+	nominated map[types.UID]nomination
+	inFlight  map[types.UID]bool
+	assumed   map[types.UID]*pending          // on a node in state, binding not yet seen in the watch
+	synced    map[string]bool                 // by resource
+	seen      map[string]map[string]types.UID // by resource: what there is, by namespace/name
+	relist    map[string]map[string]types.UID // during a relist: what has come so far
+}
+
+type nomination struct {
+	pod  *framework.Pod
+	node string
 }
 
 // binding is one decision on its way to the store, and back with what came of it.
@@ -47,10 +64,17 @@ func newLoop(cfg Config) *loop {
 		reports:  make(chan report, 1024),
 		state:    framework.NewState(),
 		queue:    newQueue(),
-		assumed:  map[types.UID]*pending{},
-		synced:   map[string]bool{},
-		seen:     map[string]map[string]types.UID{},
-		relist:   map[string]map[string]types.UID{},
+
+		preemptions: make(chan preemption, 64),
+		preempted:   make(chan types.UID, 64),
+		budgets:     map[string]budget{},
+		nominated:   map[types.UID]nomination{},
+		inFlight:    map[types.UID]bool{},
+
+		assumed: map[types.UID]*pending{},
+		synced:  map[string]bool{},
+		seen:    map[string]map[string]types.UID{},
+		relist:  map[string]map[string]types.UID{},
 	}
 }
 
@@ -68,9 +92,12 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
 		case b := <-l.bound:
 			l.settle(b)
 			continue
+		case uid := <-l.preempted:
+			delete(l.inFlight, uid)
+			continue
 		default:
 		}
-		if len(l.synced) == 3 {
+		if len(l.synced) == watched {
 			if !announced {
 				announced = true
 				close(ready)
@@ -94,6 +121,8 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
 			l.apply(c)
 		case b := <-l.bound:
 			l.settle(b)
+		case uid := <-l.preempted:
+			delete(l.inFlight, uid)
 		case <-timer:
 		}
 	}
@@ -102,17 +131,11 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
 // schedule decides on one pod. It returns false when ctx has ended.
 func (l *loop) schedule(ctx context.Context, p *pending) bool {
 	pod := p.pod
-	node, err := guarded(func() (string, error) {
-		return decide(ctx, l.cfg.Plugins, l.cfg.Policy, pod, l.state)
-	})
+	node, err := l.place(ctx, pod)
 	if err != nil {
-		l.queue.park(p, l.cfg.Clock.Now())
-		l.send(report{pod: pod.Pod, err: err})
-		if fit := (*FitError)(nil); !errors.As(err, &fit) {
-			l.cfg.Logger.Error("scheduling failed", "namespace", pod.Namespace, "pod", pod.Name, "error", err)
-		}
-		return true
+		return l.refused(ctx, p, err)
 	}
+	delete(l.nominated, pod.UID)
 	l.state.SetPod(pod, node)
 	l.assumed[pod.UID] = p
 	for {
@@ -125,6 +148,110 @@ func (l *loop) schedule(ctx context.Context, p *pending) bool {
 			return false
 		}
 	}
+}
+
+// place decides on a node, with the pods that are nominated to nodes in their places; what it decides must
+// hold without them, too, for none of them may ever get there.
+func (l *loop) place(ctx context.Context, pod *framework.Pod) (string, error) {
+	restore := l.expect(pod)
+	node, err := guarded(func() (string, error) {
+		return decide(ctx, l.cfg.Plugins, l.cfg.Policy, pod, l.state)
+	})
+	expected := restore()
+	if err != nil || !expected {
+		return node, err
+	}
+	return guarded(func() (string, error) {
+		if fits(l.cfg.Plugins, pod, l.state, l.state.Node(node)) {
+			return node, nil
+		}
+		nodes := len(l.state.Nodes())
+		return "", &FitError{Nodes: nodes, Reasons: map[string]int{"node(s) suit only beside pods that are nominated to them": nodes},
+			Plugins: map[string]bool{"InterPodAffinity": true, "PodTopologySpread": true}}
+	})
+}
+
+// expect puts the pods that nodes are being cleared for where they are expected, as far as they are at least
+// as important as pod: their room is taken. The function that is returned undoes it, and says whether there were any.
+func (l *loop) expect(pod *framework.Pod) (restore func() bool) {
+	var added []types.UID
+	for uid, n := range l.nominated {
+		if uid != pod.UID && priority(n.pod) >= priority(pod) && l.state.NodeOf(uid) == "" {
+			l.state.SetPod(n.pod, n.node)
+			added = append(added, uid)
+		}
+	}
+	return func() bool {
+		for _, uid := range added {
+			l.state.RemovePod(uid)
+		}
+		return len(added) > 0
+	}
+}
+
+// refused parks a pod that fits nowhere, and has a node cleared for it where that helps. It returns false
+// when ctx has ended.
+func (l *loop) refused(ctx context.Context, p *pending, err error) bool {
+	pod := p.pod
+	fit := (*FitError)(nil)
+	if !errors.As(err, &fit) {
+		l.cfg.Logger.Error("scheduling failed", "namespace", pod.Namespace, "pod", pod.Name, "error", err)
+		l.queue.park(p, l.cfg.Clock.Now(), nil)
+		l.send(report{pod: pod.Pod, err: err})
+		return true
+	}
+	var chosen *candidate
+	if fit.Nodes > 0 && !l.inFlight[pod.UID] {
+		chosen, fit.Preemption = l.preempt(ctx, pod)
+	}
+	l.queue.park(p, l.cfg.Clock.Now(), fit.Plugins)
+	l.send(report{pod: pod.Pod, err: err})
+	if chosen == nil {
+		return true
+	}
+	l.nominated[pod.UID] = nomination{pod, chosen.node.Name}
+	l.inFlight[pod.UID] = true
+	wanted := preemption{pod: pod.Pod, node: chosen.node.Name}
+	for _, v := range chosen.victims {
+		if v.DeletionTimestamp == nil {
+			wanted.victims = append(wanted.victims, v.Pod)
+		}
+	}
+	for {
+		select {
+		case l.preemptions <- wanted:
+			return true
+		case uid := <-l.preempted:
+			delete(l.inFlight, uid)
+		case b := <-l.bound:
+			l.settle(b)
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// preempt is the pure preempt with what the loop knows.
+func (l *loop) preempt(ctx context.Context, pod *framework.Pod) (*candidate, string) {
+	var cleared *framework.Node
+	if n, ok := l.nominated[pod.UID]; ok {
+		cleared = l.state.Node(n.node)
+	}
+	if why := mayPreempt(pod, cleared); why != "" {
+		return nil, why
+	}
+	restore := l.expect(pod)
+	defer restore()
+	var chosen *candidate
+	why, err := guarded(func() (why string, err error) {
+		chosen, why, err = preempt(ctx, l.cfg.Plugins, l.cfg.Policy, pod, l.state, slices.Collect(maps.Values(l.budgets)))
+		return why, err
+	})
+	if err != nil {
+		l.cfg.Logger.Error("preemption failed", "namespace", pod.Namespace, "pod", pod.Name, "error", err)
+		return nil, ""
+	}
+	return chosen, why
 }
 
 // writeBindings is one of the writers.
@@ -158,8 +285,8 @@ func (l *loop) settle(b binding) {
 		return
 	}
 	// A conflict means that somebody bound or deleted it; if so the watch says it, if not we try again.
-	l.queue.park(b.pending, l.cfg.Clock.Now())
-	b.pending.woken = true
+	l.queue.park(b.pending, l.cfg.Clock.Now(), nil)
+	l.queue.wakeOne(b.pending)
 	l.send(report{pod: b.pod, err: b.err})
 }
 
@@ -202,10 +329,21 @@ func (l *loop) apply(c change) {
 	case *corev1.Pod:
 		l.setPod(obj)
 	case *corev1.Node:
+		var before *corev1.Node
+		if n := l.state.Node(obj.Name); n != nil {
+			before = n.Node
+		}
 		l.state.SetNode(obj)
-		l.queue.wake()
+		if nodeMayHelp(before, obj) {
+			l.queue.wake(nil)
+		}
 	case *corev1.Namespace:
+		if have := l.state.NamespaceLabels(obj.Name); !maps.Equal(have, obj.Labels) {
+			l.queue.wake(waitsForPods)
+		}
 		l.state.SetNamespace(obj.Name, labels.Set(obj.Labels))
+	case *policyv1.PodDisruptionBudget:
+		l.budgets[key] = newBudget(obj)
 	}
 }
 
@@ -231,14 +369,42 @@ func (l *loop) forget(resource, key string, uid types.UID) {
 	switch resource {
 	case podsResource.Resource:
 		delete(l.assumed, uid)
+		delete(l.nominated, uid)
 		l.queue.remove(uid)
 		l.state.RemovePod(uid)
-		l.queue.wake()
+		l.queue.wake(podsLeave)
 	case nodesResource.Resource:
 		l.state.RemoveNode(name)
 	case namespacesResource.Resource:
 		l.state.RemoveNamespace(name)
+	case budgetsResource.Resource:
+		delete(l.budgets, key)
 	}
+}
+
+// nodeMayHelp says whether a pod that fitted nowhere may fit now that the node has come or changed. A
+// heartbeat is no reason to try again.
+func nodeMayHelp(before, now *corev1.Node) bool {
+	return before == nil || before.Spec.Unschedulable && !now.Spec.Unschedulable ||
+		!apiequality.Semantic.DeepEqual(before.Status.Allocatable, now.Status.Allocatable) ||
+		!maps.Equal(before.Labels, now.Labels) || !apiequality.Semantic.DeepEqual(before.Spec.Taints, now.Spec.Taints)
+}
+
+// waitsForPods says whether a pod that comes, or whose labels change, may help one that these plugins refused.
+func waitsForPods(refused map[string]bool) bool {
+	return refused["InterPodAffinity"] || refused["PodTopologySpread"]
+}
+
+// podsLeave says whether the end of a pod may help: not where the nodes themselves are the reason.
+func podsLeave(refused map[string]bool) bool {
+	for name := range refused {
+		switch name {
+		case "NodeName", "NodeUnschedulable", "NodeAffinity", "TaintToleration":
+		default:
+			return true
+		}
+	}
+	return false
 }
 
 func indexAfterSlash(key string) int {
@@ -255,24 +421,36 @@ func (l *loop) setPod(pod *corev1.Pod) {
 	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
 		l.queue.remove(pod.UID)
 		delete(l.assumed, pod.UID)
+		delete(l.nominated, pod.UID)
 		if l.state.NodeOf(pod.UID) != "" {
 			l.state.RemovePod(pod.UID)
-			l.queue.wake()
+			l.queue.wake(podsLeave)
 		}
 	case pod.Spec.NodeName != "":
 		l.queue.remove(pod.UID)
 		delete(l.assumed, pod.UID)
-		// A pod that appears on a node may be what another one's affinity waits for.
-		if l.state.NodeOf(pod.UID) == "" {
-			l.queue.wake()
+		delete(l.nominated, pod.UID)
+		// A pod that appears on a node, or has other labels, may be what another one's affinity waits for.
+		if have := l.state.Pod(pod.UID); have == nil || !maps.Equal(have.Labels, pod.Labels) || have.DeletionTimestamp == nil && pod.DeletionTimestamp != nil {
+			l.queue.wake(waitsForPods)
 		}
 		l.state.SetPod(framework.NewPod(pod), pod.Spec.NodeName)
 	case l.assumed[pod.UID] != nil:
 		// Our binding is under way; it or its failure tells us more.
 	case pod.DeletionTimestamp != nil || len(pod.Spec.SchedulingGates) > 0 || pod.Spec.SchedulerName != l.cfg.Name:
 		l.queue.remove(pod.UID)
+		delete(l.nominated, pod.UID)
 	default:
-		l.queue.set(framework.NewPod(pod))
+		p := framework.NewPod(pod)
+		l.queue.set(p)
+		switch have, ok := l.nominated[pod.UID]; {
+		case pod.Status.NominatedNodeName != "": // also after a restart
+			l.nominated[pod.UID] = nomination{p, pod.Status.NominatedNodeName}
+		case ok && l.inFlight[pod.UID]:
+			l.nominated[pod.UID] = nomination{p, have.node}
+		default:
+			delete(l.nominated, pod.UID)
+		}
 	}
 }
 

@@ -23,6 +23,8 @@ const (
 type queue struct {
 	active activeHeap
 	pods   map[types.UID]*pending
+	waits  map[types.UID]*pending // those that are parked
+	next   time.Time              // nothing that waits is due before; zero: look
 }
 
 type pending struct {
@@ -32,9 +34,12 @@ type pending struct {
 	backoff  time.Time // not before
 	parked   time.Time // since when
 	woken    bool
+	refused  map[string]bool // plugins that refused a node the last time; nil: it failed otherwise
 }
 
-func newQueue() *queue { return &queue{pods: map[types.UID]*pending{}} }
+func newQueue() *queue {
+	return &queue{pods: map[types.UID]*pending{}, waits: map[types.UID]*pending{}}
+}
 
 // set adds a pod or replaces what is known of it. A parked pod that changed is tried again.
 func (q *queue) set(pod *framework.Pod) {
@@ -50,7 +55,7 @@ func (q *queue) set(pod *framework.Pod) {
 	if p.index >= 0 {
 		heap.Fix(&q.active, p.index)
 	} else if specChanged {
-		p.woken = true
+		q.wakeOne(p)
 	}
 }
 
@@ -63,6 +68,7 @@ func (q *queue) remove(uid types.UID) {
 		heap.Remove(&q.active, p.index)
 	}
 	delete(q.pods, uid)
+	delete(q.waits, uid)
 }
 
 // pop returns the next pod to schedule, or nil.
@@ -73,44 +79,55 @@ func (q *queue) pop() *pending {
 	return heap.Pop(&q.active).(*pending)
 }
 
-// park puts back a pod that couldn't be scheduled.
-func (q *queue) park(p *pending, now time.Time) {
+// park puts back a pod that couldn't be scheduled, with the plugins that refused it.
+func (q *queue) park(p *pending, now time.Time, refused map[string]bool) {
 	if q.pods[p.pod.UID] != p {
 		return // deleted meanwhile
 	}
 	wait := min(firstBackoff<<min(p.attempts, 8), longestBackoff)
 	p.attempts++
-	p.parked, p.backoff, p.woken = now, now.Add(wait), false
+	p.parked, p.backoff, p.woken, p.refused = now, now.Add(wait), false, refused
+	q.waits[p.pod.UID] = p
+	q.next = time.Time{}
 }
 
-// wake marks every parked pod: something changed that may help.
-func (q *queue) wake() {
-	for _, p := range q.pods {
-		if p.index < 0 {
-			p.woken = true
+// wake marks the parked pods that a change may help; helps nil means all of them.
+func (q *queue) wake(helps func(refused map[string]bool) bool) {
+	for _, p := range q.waits {
+		if !p.woken && (helps == nil || p.refused == nil || helps(p.refused)) {
+			q.wakeOne(p)
 		}
 	}
+}
+
+func (q *queue) wakeOne(p *pending) {
+	p.woken = true
+	q.next = time.Time{}
 }
 
 // activate moves pods whose time has come into the heap and returns how long until the next one's,
 // or 0 when there is none.
 func (q *queue) activate(now time.Time) (next time.Duration) {
-	for _, p := range q.pods {
-		if p.index >= 0 || p.parked.IsZero() {
-			continue
-		}
+	if len(q.waits) == 0 {
+		return 0
+	}
+	if wait := q.next.Sub(now); wait > 0 {
+		return wait
+	}
+	for uid, p := range q.waits {
 		due := p.parked.Add(longestPark)
 		if p.woken {
 			due = p.backoff
 		}
 		wait := due.Sub(now)
 		if wait <= 0 {
-			p.parked = time.Time{}
+			delete(q.waits, uid)
 			heap.Push(&q.active, p)
 		} else if next == 0 || wait < next {
 			next = wait
 		}
 	}
+	q.next = now.Add(next)
 	return next
 }
 

@@ -83,6 +83,20 @@ func (l *loop) event(ctx context.Context, pod *corev1.Pod, last *corev1.Event, k
 
 // condition writes PodScheduled=False with the reason, unless it stands there already.
 func (l *loop) condition(ctx context.Context, pod *corev1.Pod, message string) error {
+	err := l.updateStatus(ctx, pod, func(p *corev1.Pod) bool {
+		return p.Spec.NodeName == "" && setCondition(&p.Status, corev1.PodCondition{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
+			Reason: corev1.PodReasonUnschedulable, Message: message, LastTransitionTime: metav1.NewTime(l.cfg.Clock.Now()),
+		})
+	})
+	if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
+		l.cfg.Logger.Warn("condition was not written", "namespace", pod.Namespace, "pod", pod.Name, "error", err)
+	}
+	return err
+}
+
+// updateStatus lets change make up the pod's new status; false from it writes nothing.
+func (l *loop) updateStatus(ctx context.Context, pod *corev1.Pod, change func(*corev1.Pod) bool) error {
 	const attempts = 3
 	var err error
 	for range attempts {
@@ -94,25 +108,18 @@ func (l *loop) condition(ctx context.Context, pod *corev1.Pod, message string) e
 		if changed.UID != pod.UID {
 			return apierrors.NewNotFound(podsResource.GroupResource(), pod.Name)
 		}
-		if changed.Spec.NodeName != "" || !setUnschedulable(&changed.Status, message, metav1.NewTime(l.cfg.Clock.Now())) {
+		if !change(changed) {
 			return nil
 		}
 		if _, err = l.cfg.Client.Update(ctx, podsResource, "status", changed); !apierrors.IsConflict(err) {
 			break
 		}
 	}
-	if err != nil && !apierrors.IsNotFound(err) && ctx.Err() == nil {
-		l.cfg.Logger.Warn("condition was not written", "namespace", pod.Namespace, "pod", pod.Name, "error", err)
-	}
 	return err
 }
 
-// setUnschedulable returns false when the status says so already.
-func setUnschedulable(status *corev1.PodStatus, message string, now metav1.Time) bool {
-	want := corev1.PodCondition{
-		Type: corev1.PodScheduled, Status: corev1.ConditionFalse,
-		Reason: corev1.PodReasonUnschedulable, Message: message, LastTransitionTime: now,
-	}
+// setCondition returns false when the status says so already.
+func setCondition(status *corev1.PodStatus, want corev1.PodCondition) bool {
 	for i := range status.Conditions {
 		have := &status.Conditions[i]
 		if have.Type != want.Type {

@@ -71,18 +71,26 @@ func (s *Scheduler) Ready() <-chan struct{} { return s.ready }
 func (s *Scheduler) Run(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	loop := newLoop(s.cfg)
-	for _, gvr := range []schema.GroupVersionResource{namespacesResource, nodesResource, podsResource} {
+	for _, gvr := range watchedResources() {
 		group.Go(func() error { return s.watch(ctx, gvr, loop.changes) })
 	}
 	for range s.cfg.BindWriters {
 		group.Go(func() error { return loop.writeBindings(ctx) })
 	}
 	group.Go(func() error { return loop.report(ctx) })
+	group.Go(func() error { return loop.writePreemptions(ctx) })
 	group.Go(func() error { return loop.run(ctx, s.ready) })
 	if err := group.Wait(); err != nil && ctx.Err() == nil {
 		return err
 	}
 	return nil
+}
+
+// watched is how many resources are watched.
+const watched = 4
+
+func watchedResources() [watched]schema.GroupVersionResource {
+	return [watched]schema.GroupVersionResource{namespacesResource, nodesResource, podsResource, budgetsResource}
 }
 
 // change is one event of a watch. A relist starts with a change of type "" whose list tells the loop to

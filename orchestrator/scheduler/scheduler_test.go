@@ -29,11 +29,12 @@ type fakeClient struct {
 	bound    chan string
 	conflict int // that many bindings fail
 	events   chan *corev1.Event
+	deleted  chan string
 }
 
 func newFakeClient() *fakeClient {
 	return &fakeClient{objects: map[string]map[string]api.Object{}, watches: map[string][]chan watch.Event{},
-		bound: make(chan string, 100), events: make(chan *corev1.Event, 100)}
+		bound: make(chan string, 100), events: make(chan *corev1.Event, 100), deleted: make(chan string, 100)}
 }
 
 func (f *fakeClient) put(resource string, obj api.Object, kind watch.EventType) {
@@ -98,6 +99,19 @@ func (f *fakeClient) Update(_ context.Context, gvr schema.GroupVersionResource, 
 	return obj, nil
 }
 
+func (f *fakeClient) Delete(_ context.Context, gvr schema.GroupVersionResource, namespace, name string, _ metav1.DeleteOptions) error {
+	obj, err := f.Get(context.Background(), gvr, namespace, name)
+	if err != nil {
+		return err
+	}
+	now := metav1.Now()
+	ending := obj.DeepCopyObject().(*corev1.Pod)
+	ending.DeletionTimestamp = &now
+	f.put(gvr.Resource, ending, watch.Modified)
+	f.deleted <- name
+	return nil
+}
+
 func (f *fakeClient) Bind(_ context.Context, namespace, name string, _ types.UID, node string) error {
 	f.mu.Lock()
 	if f.conflict > 0 {
@@ -157,7 +171,7 @@ func TestAPodThatFitsNowhereIsExplainedAndBoundWhenANodeComes(t *testing.T) {
 	client.put("nodes", node("a", "1"), watch.Added)
 	client.put("pods", pod("p", "2"), watch.Added)
 	start(t, client)
-	if e := <-client.events; e.Reason != "FailedScheduling" || e.Message != "0/1 nodes are available: 1 Insufficient cpu." {
+	if e := <-client.events; e.Reason != "FailedScheduling" || e.Message != "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod." {
 		t.Fatalf("%+v", e)
 	}
 	client.put("nodes", node("b", "2"), watch.Added)

@@ -26,6 +26,9 @@ type Config struct {
 	ContainerdPath string
 	// PodCIDR is the IPv4 network of this node's pods. The first address is the bridge's.
 	PodCIDR netip.Prefix
+	// ClusterCIDR holds the pod networks of all nodes, this one's too: what pods send there keeps their address.
+	// Zero is PodCIDR.
+	ClusterCIDR netip.Prefix
 	// CNIBinDirs hold the plugins bridge and host-local; nil: /usr/lib/cni, /opt/cni/bin.
 	CNIBinDirs []string
 	// MTU of the pods' links in bytes; 0: the kernel's default.
@@ -81,6 +84,12 @@ func (c *Config) complete() error {
 		return fmt.Errorf("containerd: PodCIDR %v must be an IPv4 network of /29 or larger", c.PodCIDR)
 	}
 	c.PodCIDR = c.PodCIDR.Masked()
+	if !c.ClusterCIDR.IsValid() {
+		c.ClusterCIDR = c.PodCIDR
+	}
+	if c.ClusterCIDR = c.ClusterCIDR.Masked(); !c.ClusterCIDR.Contains(c.PodCIDR.Addr()) || c.ClusterCIDR.Bits() > c.PodCIDR.Bits() {
+		return fmt.Errorf("containerd: PodCIDR %v must lie in ClusterCIDR %v", c.PodCIDR, c.ClusterCIDR)
+	}
 	switch c.Snapshotter {
 	case "", "overlayfs", "native":
 	default:

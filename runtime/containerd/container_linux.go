@@ -19,6 +19,7 @@ import (
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
+	"github.com/containerd/errdefs/pkg/errgrpc"
 	"github.com/containerd/typeurl/v2"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -223,18 +224,37 @@ func (e *Engine) StartContainer(ctx context.Context, id string) error {
 		return fmt.Errorf("start container %s: it has run already", id)
 	}
 	if err := e.start(e.with(ctx), c, x); err != nil {
+		away := ctx.Err() != nil || e.away(ctx, c, err)
 		// A cut-off start must not leave a process that nobody knows of.
 		clean, cancel := context.WithTimeout(e.with(context.WithoutCancel(ctx)), 10*time.Second)
 		defer cancel()
-		e.endTask(clean, c, x) //nolint:errcheck // RemoveContainer tries again
-		e.finish(x, 128, time.Now(), err.Error())
+		e.endTask(clean, c, x) //nolint:errcheck // the next start or RemoveContainer tries again
+		if !away {
+			e.finish(x, 128, time.Now(), err.Error())
+		}
 		return fmt.Errorf("start container %s: %w", id, err)
 	}
 	e.publish(runtime.ContainerEvent{ContainerID: id, SandboxID: x.Spec.SandboxID, Type: "start"})
 	return nil
 }
 
+// away reports that a call failed because containerd went away, not for the container's sake.
+func (e *Engine) away(ctx context.Context, c *client.Client, err error) bool {
+	if native := errgrpc.ToNative(err); errdefs.IsUnavailable(err) || errdefs.IsUnavailable(native) || errdefs.IsCanceled(native) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(e.with(ctx), 2*time.Second)
+	defer cancel()
+	_, err = c.Version(ctx)
+	return err != nil
+}
+
 func (e *Engine) start(ctx context.Context, c *client.Client, x *ctr) error {
+	if x.Started { // an attempt that was cut off
+		if err := e.endTask(ctx, c, x); err != nil {
+			return err
+		}
+	}
 	mounts, err := c.SnapshotService(e.snapshotter).Mounts(ctx, x.CID)
 	if err != nil {
 		return fmt.Errorf("find root filesystem: %w", err)
@@ -336,7 +356,8 @@ func (e *Engine) exited(ctx context.Context, x *ctr, code uint32, at time.Time) 
 }
 
 // adopt brings one record up to date after a start or a reconnect.
-func (e *Engine) adopt(ctx context.Context, c *client.Client, x *ctr, known bool) {
+// Containers may start meanwhile: each is asked for under its own lock, and an error isn't its end.
+func (e *Engine) adopt(ctx context.Context, c *client.Client, x *ctr) error {
 	x.op.Lock()
 	if !x.gone && x.Process == nil { // a create that was killed: nobody was told of it
 		x.gone = true
@@ -349,13 +370,15 @@ func (e *Engine) adopt(ctx context.Context, c *client.Client, x *ctr, known bool
 	}
 	if x.gone || !x.Started || x.State == runtime.Exited {
 		x.op.Unlock()
-		return
+		return nil
 	}
 	var proc *task.Process
-	if known {
-		if res, err := c.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: x.CID}); err == nil {
-			proc = res.Process
-		}
+	switch res, err := c.TaskService().Get(ctx, &tasks.GetRequest{ContainerID: x.CID}); {
+	case err == nil:
+		proc = res.Process
+	case !isNotFound(err):
+		x.op.Unlock()
+		return fmt.Errorf("look for container %s: %w", x.Spec.ID, err)
 	}
 	if proc != nil && proc.Status != task.Status_CREATED {
 		if x.pump == nil {
@@ -374,20 +397,23 @@ func (e *Engine) adopt(ctx context.Context, c *client.Client, x *ctr, known bool
 		x.PID = int(proc.Pid)
 		e.mu.Unlock()
 	}
-	x.op.Unlock()
-	switch {
-	case proc == nil || proc.Status == task.Status_CREATED:
-		x.op.Lock()
-		defer x.op.Unlock()
-		msg := "the container was gone when the engine came back; its exit code is not known"
-		if err := e.endTask(ctx, c, x); err != nil {
-			e.cfg.Logger.Warn("task of a lost container stays", "container", x.Spec.ID, "err", err)
+	if proc != nil && proc.Status != task.Status_CREATED {
+		x.op.Unlock()
+		if proc.Status == task.Status_STOPPED {
+			e.exited(ctx, x, proc.ExitStatus, proc.ExitedAt.AsTime())
 		}
-		e.finish(x, 137, time.Now(), msg)
-		e.publish(runtime.ContainerEvent{ContainerID: x.Spec.ID, SandboxID: x.Spec.SandboxID, Type: "exit"})
-	case proc.Status == task.Status_STOPPED:
-		e.exited(ctx, x, proc.ExitStatus, proc.ExitedAt.AsTime())
+		return nil
 	}
+	defer x.op.Unlock()
+	if err := e.endTask(ctx, c, x); err != nil {
+		e.cfg.Logger.Warn("task of a lost container stays", "container", x.Spec.ID, "err", err)
+	}
+	if x.State == runtime.Created {
+		return nil // its start was cut off: whoever asked for it asks again
+	}
+	e.finish(x, 137, time.Now(), "the container was gone when the engine came back; its exit code is not known")
+	e.publish(runtime.ContainerEvent{ContainerID: x.Spec.ID, SandboxID: x.Spec.SandboxID, Type: "exit"})
+	return nil
 }
 
 // SignalContainer implements runtime.Engine. "SIGTERM" and "" stand for the container's stop

@@ -12,13 +12,13 @@ import (
 	"time"
 
 	apievents "github.com/containerd/containerd/api/events"
-	tasks "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
 	"github.com/containerd/log"
 	"github.com/containerd/typeurl/v2"
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/pintle/pintle/runtime"
@@ -373,24 +373,15 @@ func (e *Engine) Events(ctx context.Context) (<-chan runtime.ContainerEvent, err
 // reconcile compares the records with containerd's tasks: exits that were missed are recorded,
 // the output of what runs is read again.
 func (e *Engine) reconcile(ctx context.Context, c *client.Client) error {
-	list, err := c.TaskService().List(ctx, &tasks.ListTasksRequest{})
-	if err != nil {
-		return fmt.Errorf("list tasks: %w", err)
-	}
-	known := map[string]bool{}
-	for _, t := range list.Tasks {
-		known[t.ID] = true
-	}
 	e.mu.Lock()
 	var all []*ctr
 	for _, x := range e.containers {
 		all = append(all, x)
 	}
 	e.mu.Unlock()
-	var wg sync.WaitGroup
+	var g errgroup.Group
 	for _, x := range all {
-		wg.Go(func() { e.adopt(ctx, c, x, known[x.CID]) })
+		g.Go(func() error { return e.adopt(ctx, c, x) })
 	}
-	wg.Wait()
-	return nil
+	return g.Wait()
 }

@@ -20,9 +20,9 @@ type hostPort struct {
 	to netip.Addr
 }
 
-// applyNAT replaces our nft table in one transaction: what pods send beyond their network is
+// applyNAT replaces our nft table in one transaction: what pods send beyond the cluster's pod networks is
 // masqueraded, and host ports are translated.
-func applyNAT(table string, pods netip.Prefix, ports []hostPort) error {
+func applyNAT(table string, pods, cluster netip.Prefix, ports []hostPort) error {
 	conn, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
@@ -34,7 +34,7 @@ func applyNAT(table string, pods netip.Prefix, ports []hostPort) error {
 	post := conn.AddChain(&nftables.Chain{Name: "postrouting", Table: t, Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
 	conn.AddRule(&nftables.Rule{Table: t, Chain: post, Exprs: append(append(
-		inPrefix(12, pods, expr.CmpOpEq), inPrefix(16, pods, expr.CmpOpNeq)...), &expr.Masq{})})
+		inPrefix(12, pods, expr.CmpOpEq), inPrefix(16, cluster, expr.CmpOpNeq)...), &expr.Masq{})})
 	if len(ports) > 0 {
 		sort.Slice(ports, func(i, j int) bool { return ports[i].HostPort < ports[j].HostPort })
 		pre := conn.AddChain(&nftables.Chain{Name: "prerouting", Table: t, Type: nftables.ChainTypeNAT,

@@ -173,7 +173,7 @@ func (e *Engine) syncNAT() error {
 		}
 	}
 	e.mu.Unlock()
-	return applyNAT(e.names.table, e.cfg.PodCIDR, ports)
+	return applyNAT(e.names.table, e.cfg.PodCIDR, e.cfg.ClusterCIDR, ports)
 }
 
 // RemoveSandbox implements runtime.Engine.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	goruntime "runtime"
+	"slices"
 	"sort"
 	"strconv"
 	"strings"
@@ -65,6 +66,7 @@ func (e *Engine) spec(ctx context.Context, sb *sandbox, x *ctr, img *resolved, r
 	if p.User, err = e.user(cmpOr(sec.User, conf.User), img.image.Digest, rootfs); err != nil {
 		return nil, err
 	}
+	p.User.AdditionalGids = slices.Clone(p.User.AdditionalGids) // the cache's, which others read
 	for _, g := range sec.SupplementalGroups {
 		p.User.AdditionalGids = append(p.User.AdditionalGids, uint32(g))
 	}

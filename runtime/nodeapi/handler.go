@@ -16,8 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// Engine is what runs the containers, as far as this package needs it. runtime.Engine differs only
-// in the name of Streams.
+// Engine is what runs the containers, as far as this package needs it. A runtime.Engine is one.
 type Engine interface {
 	// Exec runs a command in a running container and returns its exit code. It ends when ctx does.
 	Exec(ctx context.Context, id string, cmd []string, s Streams) (exitCode int, err error)
@@ -48,7 +47,8 @@ type Config struct {
 	// that its engine appends to.
 	Container func(namespace, pod, container string, previous bool) (id, logPath string, tty bool, err error)
 	// Running says whether a container with that id still runs: the followers of its log end when
-	// it doesn't. nil: they end with their clients.
+	// it doesn't, and exec and attach are refused. nil: followers end with their clients, and the
+	// engine refuses.
 	Running func(namespace, pod, id string) bool
 	// Sandbox finds the pod's sandbox.
 	Sandbox func(namespace, pod string) (id string, err error)

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -26,8 +27,9 @@ import (
 
 // fake is an engine whose commands are Go: "cat", "fail", "size", "hang".
 type fake struct {
-	addr  string        // what Dial reaches
-	ended chan struct{} // a hanging command ended
+	running atomic.Bool
+	addr    string        // what Dial reaches
+	ended   chan struct{} // a hanging command ended
 }
 
 func (f *fake) Exec(ctx context.Context, id string, cmd []string, s Streams) (int, error) {
@@ -68,6 +70,7 @@ func (f *fake) Dial(ctx context.Context, _ string, port uint16) (net.Conn, error
 func serve(t *testing.T) (*httptest.Server, *fake) {
 	t.Helper()
 	f := &fake{ended: make(chan struct{})}
+	f.running.Store(true)
 	log := filepath.Join(t.TempDir(), "0.log")
 	write(t, log, stamp(1)+" stdout F hello\n")
 	h := New(Config{
@@ -78,7 +81,7 @@ func serve(t *testing.T) (*httptest.Server, *fake) {
 			}
 			return "id-" + c, log, false, nil
 		},
-		Running: func(string, string, string) bool { return false },
+		Running: func(string, string, string) bool { return f.running.Load() },
 		Sandbox: func(string, string) (string, error) { return "box", nil },
 		Engine:  func(string, string) (Engine, error) { return f, nil },
 	})
@@ -99,7 +102,8 @@ func get(t *testing.T, u string) (int, string) {
 }
 
 func TestAnswersAndRefusals(t *testing.T) {
-	s, _ := serve(t)
+	s, f := serve(t)
+	f.running.Store(false)
 	for _, tc := range []struct {
 		path string
 		code int
@@ -113,13 +117,17 @@ func TestAnswersAndRefusals(t *testing.T) {
 		{"/containerLogs/default/web/c?stream=Both", 400, `stream: "Both" is none of All, Stdout, Stderr`},
 		{"/containerLogs/default/none/c", 404, `pods "none" not found`},
 		{"/exec/default/web/c", 400, "you must specify at least one command for the container"},
-		{"/exec/default/web/c?command=cat&output=1", 400, "Upgrade request required"},
+		{"/exec/default/web/c?command=cat&output=1", 500, `container not found ("c")`},
 		{"/portForward/default/web", 400, "Upgrade request required"},
 		{"/elsewhere", 404, "404 page not found"},
 	} {
 		if code, text := get(t, s.URL+tc.path); code != tc.code || text != tc.text {
 			t.Errorf("%s: %d %q, want %d %q", tc.path, code, text, tc.code, tc.text)
 		}
+	}
+	f.running.Store(true)
+	if code, text := get(t, s.URL+"/exec/default/web/c?command=cat&output=1"); code != 400 || text != "Upgrade request required" {
+		t.Errorf("exec without an upgrade: %d %q", code, text)
 	}
 }
 

@@ -199,14 +199,13 @@ func (f *forwarder) channels(w http.ResponseWriter, r *http.Request) error {
 	if len(ports) == 0 || len(ports) > 64 {
 		return apierrors.NewBadRequest(`query parameter "port" is required, at most 64 times`)
 	}
-	m, err := upgrade(w, r, 2*len(ports), protocolV4, base64V4)
+	ctx, cancel := context.WithCancel(r.Context())
+	defer cancel()
+	m, err := upgrade(w, r, cancel, 2*len(ports), protocolV4, base64V4)
 	if err != nil {
 		return nil // it is answered
 	}
 	defer m.close()
-	ctx, cancel := context.WithCancel(r.Context())
-	defer cancel()
-	context.AfterFunc(m.gone, cancel)
 	var wg sync.WaitGroup
 	for i, port := range ports {
 		data, errs := m.channel(2*i), m.channel(2*i+1)

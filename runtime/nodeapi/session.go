@@ -40,14 +40,13 @@ type session struct {
 	streams Streams
 	status  io.Writer
 	json    bool // the status is a metav1.Status; older protocols have text
-	ctx     context.Context
 	close   func()
 }
 
-// open upgrades the connection. The session's context ends when the client leaves. Without a
-// session the answer, or its connection, is used up: nothing may be written to w any more, unless
-// the error is an API status.
-func open(w http.ResponseWriter, r *http.Request) (*session, error) {
+// open upgrades the connection. The context that it returns is the session's: it ends when the
+// client leaves. Without a session the answer, or its connection, is used up: nothing may be written
+// to w any more, unless the error is an API status.
+func open(w http.ResponseWriter, r *http.Request) (context.Context, *session, error) {
 	q := r.URL.Query()
 	on := func(key string) bool { b, _ := strconv.ParseBool(q.Get(key)); return b }
 	want := wanted{stdin: on("input"), stdout: on("output"), stderr: on("error"), tty: on("tty")}
@@ -55,7 +54,7 @@ func open(w http.ResponseWriter, r *http.Request) (*session, error) {
 		want.stderr = false // a terminal has one output
 	}
 	if !want.stdin && !want.stdout && !want.stderr {
-		return nil, apierrors.NewBadRequest("you must specify at least 1 of stdin, stdout, stderr")
+		return nil, nil, apierrors.NewBadRequest("you must specify at least 1 of stdin, stdout, stderr")
 	}
 	switch {
 	case websocket.IsWebSocketUpgrade(r):
@@ -63,21 +62,21 @@ func open(w http.ResponseWriter, r *http.Request) (*session, error) {
 	case httpstream.IsUpgradeRequest(r):
 		return openSPDY(w, r, want)
 	}
-	return nil, apierrors.NewBadRequest("Upgrade request required")
+	return nil, nil, apierrors.NewBadRequest("Upgrade request required")
 }
 
 type wanted struct{ stdin, stdout, stderr, tty bool }
 
 var errAnswered = errors.New("the answer is written")
 
-func openWebSocket(w http.ResponseWriter, r *http.Request, want wanted) (*session, error) {
-	m, err := upgrade(w, r, 5, protocolV5, protocolV4, base64V4, protocolV1, base64V1)
-	if err != nil {
-		return nil, err
-	}
+func openWebSocket(w http.ResponseWriter, r *http.Request, want wanted) (context.Context, *session, error) {
 	ctx, cancel := context.WithCancel(r.Context())
-	context.AfterFunc(m.gone, cancel)
-	s := &session{ctx: ctx, status: m.channel(3), close: func() { cancel(); m.close() }}
+	m, err := upgrade(w, r, cancel, 5, protocolV5, protocolV4, base64V4, protocolV1, base64V1)
+	if err != nil {
+		cancel()
+		return nil, nil, err
+	}
+	s := &session{status: m.channel(3), close: func() { cancel(); m.close() }}
 	p := m.protocol()
 	s.json = p == protocolV5 || p == protocolV4 || p == base64V4
 	s.streams.TTY = want.tty
@@ -96,18 +95,18 @@ func openWebSocket(w http.ResponseWriter, r *http.Request, want wanted) (*sessio
 		first = 1
 	}
 	if want.tty {
-		s.resizeFrom(m.channel(4))
+		s.resizeFrom(ctx, m.channel(4))
 	} else {
 		m.ignore(4)
 	}
 	_, _ = m.channel(first).Write(nil) // tells the client that it is connected
-	return s, nil
+	return ctx, s, nil
 }
 
-func openSPDY(w http.ResponseWriter, r *http.Request, want wanted) (*session, error) {
+func openSPDY(w http.ResponseWriter, r *http.Request, want wanted) (context.Context, *session, error) {
 	protocol, err := httpstream.Handshake(r, w, []string{protocolV4, protocolV3, protocolV2, protocolV1})
 	if err != nil {
-		return nil, errAnswered
+		return nil, nil, errAnswered
 	}
 	type arrival struct {
 		stream httpstream.Stream
@@ -123,7 +122,7 @@ func openSPDY(w http.ResponseWriter, r *http.Request, want wanted) (*session, er
 		return nil
 	})
 	if conn == nil {
-		return nil, errAnswered
+		return nil, nil, errAnswered
 	}
 	conn.SetIdleTimeout(idleTimeout)
 	ctx, cancel := context.WithCancel(r.Context())
@@ -134,7 +133,7 @@ func openSPDY(w http.ResponseWriter, r *http.Request, want wanted) (*session, er
 		case <-ctx.Done():
 		}
 	}()
-	s := &session{ctx: ctx, json: protocol == protocolV4, close: func() { cancel(); _ = conn.Close() }}
+	s := &session{json: protocol == protocolV4, close: func() { cancel(); _ = conn.Close() }}
 	s.streams.TTY = want.tty
 	missing := map[string]bool{"error": true}
 	for name, on := range map[string]bool{"stdin": want.stdin, "stdout": want.stdout, "stderr": want.stderr,
@@ -164,7 +163,7 @@ func openSPDY(w http.ResponseWriter, r *http.Request, want wanted) (*session, er
 			case "stderr":
 				s.streams.Stderr = a.stream
 			case "resize":
-				s.resizeFrom(a.stream)
+				s.resizeFrom(ctx, a.stream)
 			}
 			// The reply must be on its way before a short command can end the connection.
 			select {
@@ -173,20 +172,19 @@ func openSPDY(w http.ResponseWriter, r *http.Request, want wanted) (*session, er
 			}
 		case <-ctx.Done():
 			s.close()
-			return nil, errAnswered
+			return nil, nil, errAnswered
 		case <-timeout.C:
 			s.close()
-			return nil, errAnswered
+			return nil, nil, errAnswered
 		}
 	}
-	return s, nil
+	return ctx, s, nil
 }
 
 // resizeFrom reads the terminal's sizes until the session ends.
-func (s *session) resizeFrom(r io.Reader) {
+func (s *session) resizeFrom(ctx context.Context, r io.Reader) {
 	sizes := make(chan Size)
 	s.streams.Resize = sizes
-	ctx := s.ctx
 	go func() {
 		defer close(sizes)
 		for in := json.NewDecoder(r); ; {
@@ -228,8 +226,8 @@ func (h *handler) exec(w http.ResponseWriter, r *http.Request) error {
 	if len(cmd) == 0 {
 		return apierrors.NewBadRequest("you must specify at least one command for the container")
 	}
-	return h.stream(w, r, func(s *session, e Engine, id string, _ bool) (int, error) {
-		code, err := e.Exec(s.ctx, id, cmd, s.streams)
+	return h.stream(w, r, func(ctx context.Context, s *session, e Engine, id string, _ bool) (int, error) {
+		code, err := e.Exec(ctx, id, cmd, s.streams)
 		if err != nil {
 			return 0, fmt.Errorf("error executing command in container: %w", err)
 		}
@@ -238,9 +236,9 @@ func (h *handler) exec(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (h *handler) attach(w http.ResponseWriter, r *http.Request) error {
-	return h.stream(w, r, func(s *session, e Engine, id string, tty bool) (int, error) {
+	return h.stream(w, r, func(ctx context.Context, s *session, e Engine, id string, tty bool) (int, error) {
 		s.streams.TTY = tty // the container's terminal, whatever the client thinks
-		if err := e.Attach(s.ctx, id, s.streams); err != nil {
+		if err := e.Attach(ctx, id, s.streams); err != nil {
 			return 0, fmt.Errorf("error attaching to container: %w", err)
 		}
 		return 0, nil
@@ -249,20 +247,24 @@ func (h *handler) attach(w http.ResponseWriter, r *http.Request) error {
 
 // stream runs f in a session with a container. Everything that can fail early does so before the
 // upgrade, because only then a client gets a message that it can show.
-func (h *handler) stream(w http.ResponseWriter, r *http.Request, f func(s *session, e Engine, id string, tty bool) (int, error)) error {
+func (h *handler) stream(w http.ResponseWriter, r *http.Request, f func(ctx context.Context, s *session, e Engine, id string, tty bool) (int, error)) error {
 	namespace, pod, err := h.pod(r)
 	if err != nil {
 		return err
 	}
-	id, _, tty, err := h.cfg.Container(namespace, pod, r.PathValue("container"), false)
+	container := r.PathValue("container")
+	id, _, tty, err := h.cfg.Container(namespace, pod, container, false)
 	if err != nil {
 		return err
+	}
+	if h.cfg.Running != nil && !h.cfg.Running(namespace, pod, id) {
+		return fmt.Errorf("container not found (%q)", container)
 	}
 	engine, err := h.cfg.Engine(namespace, pod)
 	if err != nil {
 		return err
 	}
-	s, err := open(w, r)
+	ctx, s, err := open(w, r)
 	if errors.Is(err, errAnswered) {
 		return nil
 	}
@@ -270,8 +272,8 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request, f func(s *sessi
 		return err
 	}
 	defer s.close()
-	code, err := f(s, engine, id, tty)
-	if s.ctx.Err() == nil {
+	code, err := f(ctx, s, engine, id, tty)
+	if ctx.Err() == nil {
 		s.finish(code, err)
 	}
 	return nil

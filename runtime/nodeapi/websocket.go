@@ -1,7 +1,6 @@
 package nodeapi
 
 import (
-	"context"
 	"encoding/base64"
 	"io"
 	"net/http"
@@ -17,14 +16,13 @@ type mux struct {
 	ws     *websocket.Conn
 	text   bool // base64 in text messages
 	inbox  []*inbox
-	gone   context.Context // ends with the connection
-	wmu    sync.Mutex      // one writer at a time, as the library asks
+	wmu    sync.Mutex // one writer at a time, as the library asks
 	reader sync.WaitGroup
 }
 
-// upgrade makes r's connection a WebSocket that speaks one of the protocols and has n channels. An
-// error means that the answer is written.
-func upgrade(w http.ResponseWriter, r *http.Request, n int, protocols ...string) (*mux, error) {
+// upgrade makes r's connection a WebSocket that speaks one of the protocols and has n channels. gone
+// is called when the connection ends. An error means that the answer is written.
+func upgrade(w http.ResponseWriter, r *http.Request, gone func(), n int, protocols ...string) (*mux, error) {
 	up := websocket.Upgrader{
 		Subprotocols: protocols,
 		CheckOrigin:  func(*http.Request) bool { return true }, // the API server authenticates, not cookies
@@ -33,15 +31,14 @@ func upgrade(w http.ResponseWriter, r *http.Request, n int, protocols ...string)
 	if err != nil {
 		return nil, errAnswered
 	}
-	gone, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
-	m := &mux{ws: ws, gone: gone}
+	m := &mux{ws: ws}
 	p := ws.Subprotocol()
 	m.text = p == base64V1 || p == base64V4
 	for range n {
 		m.inbox = append(m.inbox, newInbox())
 	}
 	m.reader.Go(func() {
-		defer cancel()
+		defer gone()
 		defer func() {
 			for _, in := range m.inbox {
 				in.close()

@@ -47,14 +47,13 @@ func (e *Engine) StartContainer(ctx context.Context, id string) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c.starting = false
-	c.state.StartedAt = e.now()
 	if err != nil {
 		c.state.State, c.state.FinishedAt, c.state.ExitCode, c.state.Message = runtime.Exited, e.now(), 128, err.Error()
 		close(c.exited)
 		e.guests.Done()
 		return fmt.Errorf("start container %s: %w", id, err)
 	}
-	c.state.State = runtime.Running
+	c.state.State, c.state.StartedAt = runtime.Running, e.now()
 	c.guest, c.memory, c.log = p.guest, p.memory, p.log
 	e.publishLocked(runtime.ContainerEvent{ContainerID: id, SandboxID: c.spec.SandboxID, Type: "start"})
 	go func() {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/pintle/pintle/raftstore/raftstoretest"
 )
 
 func TestMain(m *testing.M) {
@@ -38,7 +40,10 @@ var workloads = []workload{
 	{script: "compaction and leases", weight: 3, open: single},
 	{script: "backup and restore", weight: 3, open: single},
 	{script: "kills", weight: 3, kills: 250, open: single},
-	{script: "a snapshot is installed", weight: 1, open: cluster, renames: "state.db"},
+	{script: "a snapshot is installed", weight: 1, open: cluster(nil), renames: "state.db"},
+	{script: "a snapshot is installed, sealed", weight: 1, open: cluster(raftstoretest.Key()), renames: "state.db"},
+	{script: "data keys are rotated", weight: 3, open: sealed, renames: "KEYS"},
+	{script: "sealed and unsealed", weight: 3, open: sealed, renames: "state.db"},
 }
 
 func long() bool { return os.Getenv("PINTLE_LONG") != "" }

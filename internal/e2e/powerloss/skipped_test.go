@@ -29,6 +29,9 @@ func TestEverySyncIsNeeded(t *testing.T) {
 		{"FORMAT", "first start", file("data/FORMAT.tmp")},
 		{"the store's folder", "first start", folder("data")},
 		{"the folder above it", "first start", folder(".")},
+		{"the keys", "data keys are rotated", file("data/KEYS.tmp")},
+		{"the state file that is sealed", "sealed and unsealed", file("data/state.db.new")},
+		{"the state that arrives", "a snapshot is installed, sealed", file("cluster/n3/state.arriving")},
 		{"the restored state", "backup and restore", file("restored/state.db")},
 	} {
 		t.Run(strings.ReplaceAll(test.name, " ", "-"), func(t *testing.T) {

@@ -49,7 +49,7 @@ func (n Node) Authorize(_ context.Context, a Attributes) (bool, string, error) {
 		case read && a.Subresource == "":
 			return true, "", nil
 		case a.Verb == "create" && a.Subresource == "":
-			// The name is in the body; the server sets a.Name from it or checks it at admission.
+			// The name is in the body, and the server checks it there.
 			if a.Name == "" || a.Name == node {
 				return true, "", nil
 			}
@@ -68,7 +68,7 @@ func (n Node) Authorize(_ context.Context, a Attributes) (bool, string, error) {
 	case "/events", "events.k8s.io/events":
 		return a.Verb == "create" || change, "", nil
 	case "/services", "/endpoints", "discovery.k8s.io/endpointslices", "networking.k8s.io/ingresses", "networking.k8s.io/ingressclasses",
-		"node.k8s.io/runtimeclasses", "/namespaces", "scheduling.k8s.io/priorityclasses":
+		"node.k8s.io/runtimeclasses", "/namespaces", "scheduling.k8s.io/priorityclasses", "cluster.pintle.dev/members":
 		return read && a.Subresource == "", "", nil
 	case "/configmaps", "/secrets", "/serviceaccounts":
 		return n.referred(node, a)

@@ -117,8 +117,8 @@ func (r RBAC) visit(user *authn.User, namespace string, f func(rule *rbacv1.Poli
 }
 
 // RoleRules returns the rules of the role that a binding in namespace names. The rules of a
-// ClusterRole with an aggregationRule are those of the ClusterRoles that it selects now; nothing
-// is written back.
+// ClusterRole with an aggregationRule are those of the ClusterRoles that it selects now, whatever a
+// controller has written into it for readers.
 func (r RBAC) RoleRules(ref rbacv1.RoleRef, namespace string) ([]rbacv1.PolicyRule, error) {
 	switch ref.Kind {
 	case "Role":
@@ -156,9 +156,9 @@ func (r RBAC) Aggregate(role *rbacv1.ClusterRole) ([]rbacv1.PolicyRule, error) {
 			return nil
 		}
 		seen[role.Name] = true
-		rules = append(rules, role.Rules...)
 		if role.AggregationRule == nil {
-			return nil
+			rules = append(rules, role.Rules...)
+			return nil // what an aggregating role has of its own is a copy, which may be older
 		}
 		for i := range role.AggregationRule.ClusterRoleSelectors {
 			selector, err := metav1.LabelSelectorAsSelector(&role.AggregationRule.ClusterRoleSelectors[i])

@@ -18,6 +18,8 @@ import (
 	openapi_v2 "github.com/google/gnostic-models/openapiv2"
 	openapi_v3 "github.com/google/gnostic-models/openapiv3"
 	"google.golang.org/protobuf/proto"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/pintle/pintle/orchestrator/api"
 )
@@ -30,14 +32,24 @@ const (
 // Config says what is described.
 type Config struct {
 	Kinds []*api.Kind
+	// Reviews are kinds that are created, answered and never stored.
+	Reviews []Review
 	// Title and Version appear in the documents.
 	Title, Version string
+}
+
+// Review is a kind that can only be created, such as a TokenReview.
+type Review struct {
+	GroupVersionKind schema.GroupVersionKind
+	Resource         string
+	Namespaced       bool
+	New              func() runtime.Object
 }
 
 // Handler serves /openapi/v2, /openapi/v3 and /openapi/v3/{api/v1,apis/GROUP/VERSION} for the
 // kinds. It makes nothing before it is asked. Safe for concurrent use.
 func Handler(cfg Config) (http.Handler, error) {
-	h := &handler{cfg: cfg, groups: map[string][]*api.Kind{}, cache: map[string]*document{}}
+	h := &handler{cfg: cfg, groups: map[string]*group{}, cache: map[string]*document{}}
 	if h.cfg.Title == "" {
 		h.cfg.Title = "Kubernetes"
 	}
@@ -48,25 +60,44 @@ func Handler(cfg Config) (http.Handler, error) {
 		if k == nil || k.New == nil || k.NewList == nil {
 			return nil, errors.New("openapi: a kind without New or NewList")
 		}
-		root := rootOf(k)
-		h.groups[root] = append(h.groups[root], k)
+		g := h.group(k.GroupVersionKind.GroupVersion())
+		g.kinds = append(g.kinds, k)
 		fmt.Fprintln(seed, k.GroupVersionKind, k.Resource, k.Namespaced, k.Status != nil, k.Scale != nil, reflect.TypeOf(k.New()))
+	}
+	for _, review := range cfg.Reviews {
+		g := h.group(review.GroupVersionKind.GroupVersion())
+		g.reviews = append(g.reviews, review)
+		fmt.Fprintln(seed, review.GroupVersionKind, review.Resource, review.Namespaced)
 	}
 	copy(h.seed[:], seed.Sum(nil))
 	return h, nil
 }
 
-func rootOf(k *api.Kind) string {
-	gv := k.GroupVersionKind.GroupVersion()
+// rootOf is the path of a group's version, without the first slash.
+func rootOf(gv schema.GroupVersion) string {
 	if gv.Group == "" {
 		return "api/" + gv.Version
 	}
 	return "apis/" + gv.String()
 }
 
+// group is what is served below one root.
+type group struct {
+	kinds   []*api.Kind
+	reviews []Review
+}
+
+func (h *handler) group(gv schema.GroupVersion) *group {
+	root := rootOf(gv)
+	if h.groups[root] == nil {
+		h.groups[root] = &group{}
+	}
+	return h.groups[root]
+}
+
 type handler struct {
 	cfg    Config
-	groups map[string][]*api.Kind
+	groups map[string]*group // by root
 	seed   [sha512.Size]byte // what all documents are made from; hashes derive from it without making them
 
 	mu    sync.Mutex // guards cache; held while a document is made, so that only one is at a time
@@ -145,7 +176,8 @@ func (h *handler) document(w http.ResponseWriter, r *http.Request, name, protobu
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
-	w.Header().Set("Content-Type", encoding)
+	// Without the @, which no media type may have: clients would refuse to parse it.
+	w.Header().Set("Content-Type", strings.ReplaceAll(encoding, "@", "."))
 	if strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
 		w.Header().Set("Content-Encoding", "gzip")
 		w.Header().Set("Content-Length", strconv.Itoa(len(doc.gzipped)))
@@ -229,15 +261,24 @@ func (h *handler) build(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	kinds := h.cfg.Kinds
+	part := &group{kinds: h.cfg.Kinds, reviews: h.cfg.Reviews}
 	root, isV3 := strings.CutPrefix(name, "v3/")
 	if isV3 {
-		kinds = h.groups[root]
+		part = h.groups[root]
 	}
 	names := []string{metaPrefix + "DeleteOptions", metaPrefix + "Status", metaPrefix + "Patch", metaPrefix + "WatchEvent"}
 	gvks := map[string][]any{metaPrefix + "DeleteOptions": nil, metaPrefix + "Status": {map[string]any{"group": "", "version": "v1", "kind": "Status"}}}
 	items := map[string]any{}
-	for _, k := range kinds {
+	add := func(paths ...path) {
+		for _, p := range paths {
+			if isV3 {
+				items["/"+strings.TrimPrefix(p.url, "/")] = p.v3()
+			} else {
+				items[p.url] = p.v2()
+			}
+		}
+	}
+	for _, k := range part.kinds {
 		for _, t := range []any{k.New(), k.NewList()} {
 			if err := all.addType(reflect.TypeOf(t)); err != nil {
 				return nil, err
@@ -258,29 +299,33 @@ func (h *handler) build(name string) ([]byte, error) {
 			names = append(names, scale)
 			gvks[scale] = []any{map[string]any{"group": "autoscaling", "version": "v1", "kind": "Scale"}}
 		}
-		for _, p := range paths(k) {
-			if isV3 {
-				items["/"+strings.TrimPrefix(p.url, "/")] = p.v3()
-			} else {
-				items[p.url] = p.v2()
-			}
+		add(paths(k)...)
+	}
+	for _, review := range part.reviews {
+		t := reflect.TypeOf(review.New())
+		if err := all.addType(t); err != nil {
+			return nil, err
 		}
+		model := modelName(t)
+		names = append(names, model)
+		gvks[model] = []any{gvkMap(review.GroupVersionKind)}
+		add(reviewPath(review, model))
 	}
 	components := map[string]any{}
 	for model, raw := range all.reach(names) {
-		var schema map[string]any
-		if err := json.Unmarshal(raw, &schema); err != nil {
+		var definition map[string]any
+		if err := json.Unmarshal(raw, &definition); err != nil {
 			return nil, fmt.Errorf("decode definition %s: %w", model, err)
 		}
 		if isV3 {
-			wrap(schema)
+			wrap(definition)
 		} else {
-			v2(schema, false)
+			v2(definition, false)
 		}
 		if gvk := gvks[model]; gvk != nil {
-			schema["x-kubernetes-group-version-kind"] = gvk
+			definition["x-kubernetes-group-version-kind"] = gvk
 		}
-		components[model] = schema
+		components[model] = definition
 	}
 	info := map[string]any{"title": h.cfg.Title, "version": h.cfg.Version}
 	if isV3 {

@@ -2,6 +2,7 @@ package openapi
 
 import (
 	"encoding/json"
+	"mime"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	openapi_v2 "github.com/google/gnostic-models/openapiv2"
 	"google.golang.org/protobuf/proto"
 	appsv1 "k8s.io/api/apps/v1"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -25,6 +27,8 @@ func TestDocumentsDescribeTheKinds(t *testing.T) {
 			New: func() api.Object { return &appsv1.Deployment{} }, NewList: func() runtime.Object { return &appsv1.DeploymentList{} }},
 		{GroupVersionKind: schema.GroupVersionKind{Group: "x.pintle.dev", Version: "v1", Kind: "Own"}, Resource: "owns",
 			New: func() api.Object { return &own{} }, NewList: func() runtime.Object { return &ownList{} }},
+	}, Reviews: []Review{
+		{GroupVersionKind: authenticationv1.SchemeGroupVersion.WithKind("TokenReview"), Resource: "tokenreviews", New: func() runtime.Object { return &authenticationv1.TokenReview{} }},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -41,7 +45,7 @@ func TestDocumentsDescribeTheKinds(t *testing.T) {
 	var index struct {
 		Paths map[string]struct{ ServerRelativeURL string }
 	}
-	if err := json.Unmarshal(get("/openapi/v3", "").Body.Bytes(), &index); err != nil || len(index.Paths) != 3 {
+	if err := json.Unmarshal(get("/openapi/v3", "").Body.Bytes(), &index); err != nil || len(index.Paths) != 4 {
 		t.Fatalf("%v %v", index, err)
 	}
 	for root, p := range index.Paths {
@@ -50,12 +54,19 @@ func TestDocumentsDescribeTheKinds(t *testing.T) {
 		if !strings.Contains(w.Body.String(), "x-kubernetes-group-version-kind") || w.Header().Get("ETag") == "" {
 			t.Errorf("%s: no kinds or no ETag", root)
 		}
-		if w := get(p.ServerRelativeURL, protoV3); w.Code != 200 {
+		w = get(p.ServerRelativeURL, protoV3)
+		if w.Code != 200 {
 			t.Errorf("%s as protobuf: %s", root, w.Body)
+		}
+		if _, _, err := mime.ParseMediaType(w.Header().Get("Content-Type")); err != nil {
+			t.Errorf("clients can't parse the media type %q: %v", w.Header().Get("Content-Type"), err)
 		}
 	}
 	v2 := get("/openapi/v2", "")
 	checkRefs(t, "v2", v2.Body.Bytes(), refPrefixV2, "definitions")
+	if !strings.Contains(v2.Body.String(), `"/apis/authentication.k8s.io/v1/tokenreviews"`) {
+		t.Error("no tokenreviews in v2")
+	}
 	w := get("/openapi/v2", protoV2)
 	doc := &openapi_v2.Document{}
 	if err := proto.Unmarshal(w.Body.Bytes(), doc); err != nil || len(doc.GetDefinitions().GetAdditionalProperties()) < 50 {

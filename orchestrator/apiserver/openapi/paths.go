@@ -3,6 +3,8 @@ package openapi
 import (
 	"slices"
 
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
 	"github.com/pintle/pintle/orchestrator/api"
 )
 
@@ -21,20 +23,34 @@ type path struct {
 	operations []operation
 }
 
-func gvkOf(k *api.Kind) map[string]any {
-	return map[string]any{"group": k.GroupVersionKind.Group, "version": k.GroupVersionKind.Version, "kind": k.GroupVersionKind.Kind}
+func gvkOf(k *api.Kind) map[string]any { return gvkMap(k.GroupVersionKind) }
+
+func gvkMap(gvk schema.GroupVersionKind) map[string]any {
+	return map[string]any{"group": gvk.Group, "version": gvk.Version, "kind": gvk.Kind}
+}
+
+// writeQuery are the parameters that every write has.
+func writeQuery() []string { return []string{"dryRun", "fieldManager", "fieldValidation"} }
+
+// reviewPath is where a review is created.
+func reviewPath(r Review, model string) path {
+	p := path{url: "/" + rootOf(r.GroupVersionKind.GroupVersion()) + "/" + r.Resource}
+	scope := ""
+	if r.Namespaced {
+		scope, p.parameters = "Namespaced", []string{"namespace"}
+		p.url = "/" + rootOf(r.GroupVersionKind.GroupVersion()) + "/namespaces/{namespace}/" + r.Resource
+	}
+	p.operations = []operation{{method: "post", action: "post", id: "create" + scope + r.GroupVersionKind.Kind, body: model, result: model,
+		query: writeQuery(), gvk: gvkMap(r.GroupVersionKind)}}
+	return p
 }
 
 // paths lists what the API server serves for a kind.
 func paths(k *api.Kind) []path {
-	gv := k.GroupVersionKind.GroupVersion()
-	root := "/apis/" + gv.String()
-	if gv.Group == "" {
-		root = "/api/" + gv.Version
-	}
+	root := "/" + rootOf(k.GroupVersionKind.GroupVersion())
 	object, list := models(k)
 	kind, gvk := k.GroupVersionKind.Kind, gvkOf(k)
-	write := []string{"dryRun", "fieldManager", "fieldValidation"}
+	write := writeQuery()
 	read := []string{"allowWatchBookmarks", "continue", "fieldSelector", "labelSelector", "limit", "resourceVersion", "resourceVersionMatch", "sendInitialEvents", "timeoutSeconds", "watch"}
 	remove := []string{"dryRun", "gracePeriodSeconds", "orphanDependents", "propagationPolicy"}
 	deleteOptions, status := metaPrefix+"DeleteOptions", metaPrefix+"Status"

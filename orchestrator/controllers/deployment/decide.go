@@ -60,10 +60,13 @@ func decide(in input) plan {
 		x.finish("", "")
 		return x.plan
 	}
-	reason, detail := failed(x.d, x.current, x.podsOf(x.current))
+	reason, detail := failed(x.d, x.current, x.podsOf(x.current), x.now)
 	if reason != "" {
 		if to := target(x.old); to != nil {
 			x.plan.spec = rolledBack(x.d, x.current, to, reason, detail)
+			if rolledOut(x.current) {
+				x.put(unavailable(x.current))
+			}
 			return x.plan // the write brings the next step
 		}
 	}
@@ -355,7 +358,7 @@ func (x *decider) cleanup() {
 		return
 	}
 	var keep *appsv1.ReplicaSet
-	if x.current == nil || !rolledOut(x.current) {
+	if x.current == nil || !rolledOut(x.current) || x.probation() > 0 {
 		keep = target(x.old)
 	}
 	var alive []*appsv1.ReplicaSet
@@ -373,6 +376,13 @@ func (x *decider) cleanup() {
 	}
 }
 
+func (x *decider) probation() time.Duration {
+	if x.current == nil {
+		return 0
+	}
+	return probation(x.d, x.current, x.now)
+}
+
 // finish works out the status from what is planned.
 func (x *decider) finish(reason, detail string) {
 	s := counted(x.d, x.current, x.all(), x.now)
@@ -387,6 +397,9 @@ func (x *decider) finish(reason, detail string) {
 	}
 	if !x.d.Spec.Paused && x.d.DeletionTimestamp == nil {
 		x.plan.again = progress(x.d, &s, x.current, x.all(), x.fresh, x.now)
+		if left := x.probation(); left > 0 && (x.plan.again == 0 || left < x.plan.again) {
+			x.plan.again = left // then history may shrink
+		}
 		x.plan.events = append(x.plan.events, tellRollback(x.d, &s, x.current, reason, detail, x.now)...)
 		if c := x.current; c != nil && x.fresh == "" && replicasOf(x.d.Spec.Replicas) > 0 && complete(x.d, &s) && !rolledOut(c) {
 			m := c.DeepCopy()

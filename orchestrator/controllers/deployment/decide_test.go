@@ -189,6 +189,20 @@ func failing(edit func(d *appsv1.Deployment, v1, v2 *appsv1.ReplicaSet)) input {
 	return input{deployment: d, sets: []*appsv1.ReplicaSet{v1, v2}, pods: pods, now: at(time.Hour)}
 }
 
+func completed(rs *appsv1.ReplicaSet, when time.Time) {
+	setAnnotation(rs, api.AnnotationAvailableSince, when.Format(time.RFC3339Nano))
+	setAnnotation(rs, api.AnnotationAvailableRevision, rs.Annotations[annotationRevision])
+}
+
+func TestARevisionThatFailedAfterAllIsNoTarget(t *testing.T) {
+	in := failing(func(_ *appsv1.Deployment, _, v2 *appsv1.ReplicaSet) { completed(v2, at(time.Hour-time.Second)) })
+	in.pods[string(in.sets[1].UID)] = []*corev1.Pod{{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "c", RestartCount: 3}}}}}
+	p := decide(in)
+	if len(p.update) != 1 || p.update[0].UID != "v2" || p.update[0].Annotations[api.AnnotationAvailableSince] != "" || rolledOut(p.update[0]) {
+		t.Errorf("it keeps its marks: %+v", p.update)
+	}
+}
+
 func TestDecideRollsBackOnlyWhereItIsDue(t *testing.T) {
 	for name, c := range map[string]struct {
 		edit func(d *appsv1.Deployment, v1, v2 *appsv1.ReplicaSet)
@@ -208,12 +222,23 @@ func TestDecideRollsBackOnlyWhereItIsDue(t *testing.T) {
 		"a rollout that completed once": {func(_ *appsv1.Deployment, _, v2 *appsv1.ReplicaSet) {
 			setAnnotation(v2, api.AnnotationAvailableRevision, "2")
 		}, false},
+		"a crash soon after the rollout completed": {func(_ *appsv1.Deployment, _, v2 *appsv1.ReplicaSet) {
+			completed(v2, at(time.Hour-59*time.Second))
+		}, true},
+		"a crash long after the rollout completed": {func(_ *appsv1.Deployment, _, v2 *appsv1.ReplicaSet) {
+			completed(v2, at(time.Hour-61*time.Second))
+		}, false},
 		"nothing was ever available": {func(_ *appsv1.Deployment, v1, _ *appsv1.ReplicaSet) {
 			delete(v1.Annotations, api.AnnotationAvailableSince)
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := decide(failing(c.edit))
+			in := failing(c.edit)
+			if strings.HasPrefix(name, "a crash") {
+				v2 := in.sets[1]
+				in.pods[string(v2.UID)] = []*corev1.Pod{{Status: corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{{Name: "c", RestartCount: 3}}}}}
+			}
+			p := decide(in)
 			back := p.spec != nil && p.spec.Spec.Template.Spec.Containers[0].Image == "v1"
 			if back != c.want {
 				t.Errorf("rolled back: %v, want %v", back, c.want)
@@ -237,7 +262,15 @@ func TestCleanupKeepsTheRevisionThatARollbackNeeds(t *testing.T) {
 	if p := decide(in); len(p.remove) != 0 {
 		t.Errorf("removed %s before the new revision was known to be available", p.remove[0].Name)
 	}
-	setAnnotation(in.sets[1], api.AnnotationAvailableRevision, "2")
+	completed(in.sets[1], in.now)
+	p := decide(in)
+	if len(p.remove) != 0 {
+		t.Errorf("removed %s while the new revision was on probation", p.remove[0].Name)
+	}
+	if p.again <= 0 || p.again > time.Minute {
+		t.Errorf("looks again in %v", p.again)
+	}
+	in.now = in.now.Add(p.again)
 	if p := decide(in); len(p.remove) != 1 {
 		t.Errorf("%d sets removed beyond the history limit, want 1", len(p.remove))
 	}

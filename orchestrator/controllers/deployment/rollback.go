@@ -50,6 +50,21 @@ func rolledOut(current *appsv1.ReplicaSet) bool {
 	return v != "" && v == current.Annotations[annotationRevision]
 }
 
+// probation is how much longer a set that has completed its rollout may still be found to have failed:
+// programs without a readiness probe count as ready until they crash. It lasts as long as the deployment's
+// progress deadline, 10 minutes where it has none.
+func probation(d *appsv1.Deployment, current *appsv1.ReplicaSet, now time.Time) time.Duration {
+	since, err := time.Parse(time.RFC3339Nano, current.Annotations[api.AnnotationAvailableSince])
+	if err != nil || !rolledOut(current) {
+		return 0
+	}
+	window := 10 * time.Minute
+	if hasDeadline(d) {
+		window = time.Duration(*d.Spec.ProgressDeadlineSeconds) * time.Second
+	}
+	return max(0, window-now.Sub(since))
+}
+
 // crashing says how a pod of the set crashes repeatedly: a container restarted 3 times, or one that
 // is in CrashLoopBackOff after 2.
 func crashing(pods []*corev1.Pod) string {
@@ -69,13 +84,16 @@ func crashing(pods []*corev1.Pod) string {
 }
 
 // failed says why the present update has failed: "" if it has not, or if automatic rollback doesn't apply.
-func failed(d *appsv1.Deployment, current *appsv1.ReplicaSet, pods []*corev1.Pod) (reason, detail string) {
+func failed(d *appsv1.Deployment, current *appsv1.ReplicaSet, pods []*corev1.Pod, now time.Time) (reason, detail string) {
 	if current == nil || d.Spec.Paused || d.DeletionTimestamp != nil || replicasOf(d.Spec.Replicas) == 0 ||
-		d.Annotations[api.AnnotationAutoRollback] == "false" || isRollback(d, current) || rolledOut(current) {
+		d.Annotations[api.AnnotationAutoRollback] == "false" || isRollback(d, current) || rolledOut(current) && probation(d, current, now) == 0 {
 		return "", ""
 	}
 	if s := crashing(pods); s != "" {
 		return ReasonCrashLoop, s
+	}
+	if rolledOut(current) {
+		return "", ""
 	}
 	c := condition(d.Status.Conditions, appsv1.DeploymentProgressing)
 	// The verdict must be about this set: one about the last update may still stand in status.
@@ -113,6 +131,15 @@ func rolledBack(d *appsv1.Deployment, current, to *appsv1.ReplicaSet, reason, de
 		n.Annotations = map[string]string{}
 	}
 	n.Annotations[api.AnnotationRolledBackFrom] = string(b)
+	return n
+}
+
+// unavailable returns rs without the marks of a completed rollout: it has failed after all, and must not be
+// what another rollback returns to.
+func unavailable(rs *appsv1.ReplicaSet) *appsv1.ReplicaSet {
+	n := rs.DeepCopy()
+	delete(n.Annotations, api.AnnotationAvailableSince)
+	delete(n.Annotations, api.AnnotationAvailableRevision)
 	return n
 }
 

@@ -31,6 +31,8 @@ type sim struct {
 	d, rs *reconcile.Controller
 	rng   *rand.Rand
 	check func()
+
+	crashed bool // images "late" crash from now on
 }
 
 func newSim(t *testing.T, seed uint64) *sim {
@@ -84,6 +86,13 @@ func (s *sim) kubelet(p *corev1.Pod) {
 	n := p.DeepCopy()
 	n.Status.Phase = corev1.PodRunning
 	switch img := p.Spec.Containers[0].Image; {
+	case strings.HasPrefix(img, "late"): // ready at once, for it has no probe; later it crashes
+		if ok, _ := reconcile.PodReady(p); !ok {
+			n.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(s.clock.Now())}}
+		}
+		if s.crashed {
+			n.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", RestartCount: 3}}
+		}
 	case strings.HasPrefix(img, "crash"):
 		n.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "c", RestartCount: 3}}
 	case strings.HasPrefix(img, "never"):
@@ -285,5 +294,117 @@ func TestARollbackIsNeverRolledBack(t *testing.T) {
 	}
 	if c := s.condition(appsv1.DeploymentProgressing); c == nil || c.Reason != "ProgressDeadlineExceeded" {
 		t.Errorf("the rollback's own failure isn't told: %+v", c)
+	}
+}
+
+// Somebody was faster than the rollback: the fix is an update like any other, and nothing comes back.
+func TestAFixBeforeTheRollbackIsJustAnUpdate(t *testing.T) {
+	for _, bad := range []string{"never", "crash"} {
+		for seed := range uint64(4) {
+			s := newSim(t, seed)
+			s.create(3, "v1")
+			s.run(1000)
+			s.image(bad)
+			s.run(int(2 * seed)) // hardly begun
+			s.image("v2")
+			s.run(2000)
+			s.wantComplete("v2")
+			if c := s.condition(api.ConditionRolledBack); c != nil {
+				t.Errorf("%s, %d: %+v", bad, seed, c)
+			}
+		}
+	}
+}
+
+// What failed is left behind, so that people can look at it and history counts on.
+func TestHistoryAfterARollbackCountsOn(t *testing.T) {
+	s := newSim(t, 11)
+	s.create(2, "v1")
+	s.run(1000)
+	s.image("crash")
+	s.run(2000)
+	s.wantComplete("v1")
+	if got := s.get().Annotations["deployment.kubernetes.io/revision"]; got != "3" {
+		t.Errorf("the deployment is at revision %s, want 3, as after an undo", got)
+	}
+	sets, _ := reconcile.List[*appsv1.ReplicaSet](context.Background(), s.fake, reconcile.ReplicaSets(), "ns", nil)
+	for _, rs := range sets {
+		a, image := rs.Annotations, rs.Spec.Template.Spec.Containers[0].Image
+		want := map[string][2]string{"v1": {"3", "1"}, "crash": {"2", ""}}[image]
+		if a["deployment.kubernetes.io/revision"] != want[0] || a["deployment.kubernetes.io/revision-history"] != want[1] {
+			t.Errorf("%s: revision %s, earlier %q", image, a["deployment.kubernetes.io/revision"], a["deployment.kubernetes.io/revision-history"])
+		}
+		if image == "crash" && *rs.Spec.Replicas != 0 {
+			t.Errorf("the failed set still has %d replicas", *rs.Spec.Replicas)
+		}
+	}
+}
+
+// minReadySeconds holds a rollout back until pods have been ready that long.
+func TestPodsCountAfterMinReadySeconds(t *testing.T) {
+	s := newSim(t, 2)
+	s.create(2, "v1")
+	s.change(func(d *appsv1.Deployment) { d.Spec.MinReadySeconds = 30 })
+	s.run(800)
+	if n := s.get().Status.AvailableReplicas; n != 0 {
+		t.Fatalf("%d available at once", n)
+	}
+	if n := s.get().Status.ReadyReplicas; n != 2 {
+		t.Fatalf("%d ready", n)
+	}
+	s.clock.Step(31 * time.Second)
+	s.run(800)
+	s.wantComplete("v1")
+}
+
+// A paused deployment makes no set of its new template, and its pause is no missed deadline.
+func TestAPauseIsNoFailure(t *testing.T) {
+	s := newSim(t, 4)
+	s.create(2, "v1")
+	s.run(800)
+	s.change(func(d *appsv1.Deployment) { d.Spec.Paused = true })
+	s.run(50)
+	s.image("v2")
+	s.clock.Step(time.Hour)
+	s.run(800)
+	if c := s.condition(appsv1.DeploymentProgressing); c == nil || c.Reason != "DeploymentPaused" {
+		t.Errorf("%+v", c)
+	}
+	sets, _ := s.fake.List(context.Background(), reconcile.ReplicaSets(), "ns", nil)
+	if len(sets) != 1 {
+		t.Errorf("%d sets", len(sets))
+	}
+	s.change(func(d *appsv1.Deployment) { d.Spec.Paused = false })
+	s.run(1500)
+	s.wantComplete("v2")
+	if c := s.condition(api.ConditionRolledBack); c != nil {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A program without a readiness probe is ready until it crashes, so its rollout completes first.
+func TestACrashSoonAfterTheRolloutCompletedComesBack(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		s := newSim(t, 6)
+		s.create(3, "v1")
+		s.run(1000)
+		s.image("late")
+		s.run(2000)
+		s.wantComplete("late")
+		if late {
+			s.clock.Step(61 * time.Second) // its progress deadline
+		}
+		s.crashed = true
+		s.run(2000)
+		want := "v1"
+		if late {
+			want = "late"
+		}
+		if got := s.get().Spec.Template.Spec.Containers[0].Image; got != want {
+			t.Errorf("late %v: the image is %s", late, got)
+		}
+		if c := s.condition(api.ConditionRolledBack); (c != nil) == late {
+			t.Errorf("late %v: %+v", late, c)
+		}
 	}
 }

@@ -61,7 +61,7 @@ func fenceposts(d *appsv1.Deployment) (surge, unavailable int32) {
 	if si == 0 && ui == 0 {
 		ui = 1
 	}
-	return int32(si), int32(ui)
+	return int32(min(si, math.MaxInt32-int(n))), int32(min(ui, math.MaxInt32)) // n and the surge are added up
 }
 
 func maxUnavailable(d *appsv1.Deployment) int32 {

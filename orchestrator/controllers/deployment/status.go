@@ -65,7 +65,12 @@ func complete(d *appsv1.Deployment, s *appsv1.DeploymentStatus) bool {
 func counted(d *appsv1.Deployment, current *appsv1.ReplicaSet, all []*appsv1.ReplicaSet, now time.Time) appsv1.DeploymentStatus {
 	s := appsv1.DeploymentStatus{ObservedGeneration: d.Generation, CollisionCount: d.Status.CollisionCount,
 		Conditions: slices.Clone(d.Status.Conditions)}
+	var ending int32
+	s.TerminatingReplicas = &ending
 	for _, rs := range all {
+		if n := rs.Status.TerminatingReplicas; n != nil {
+			ending += *n
+		}
 		s.Replicas += rs.Status.Replicas
 		s.ReadyReplicas += rs.Status.ReadyReplicas
 		s.AvailableReplicas += rs.Status.AvailableReplicas

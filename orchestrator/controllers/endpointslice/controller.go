@@ -37,7 +37,7 @@ type shell struct{ env reconcile.Env }
 
 func fromSlice(_ context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
 	for _, o := range []api.Object{e.Object, e.Old} {
-		if o != nil && o.GetLabels()[discoveryv1.LabelManagedBy] == managedBy {
+		if o != nil && (o.GetLabels()[discoveryv1.LabelManagedBy] == managedBy || o.GetLabels()[discoveryv1.LabelManagedBy] == mirroredBy) {
 			enqueue(reconcile.Key{Namespace: o.GetNamespace(), Name: o.GetLabels()[discoveryv1.LabelServiceName]})
 		}
 	}
@@ -93,14 +93,25 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 	if err != nil {
 		return 0, err
 	}
-	mirror, err := reconcile.Get[*corev1.Endpoints](ctx, cl, reconcile.Endpoints(), k.Namespace, k.Name)
+	copies, err := reconcile.List[*discoveryv1.EndpointSlice](ctx, cl, reconcile.EndpointSlices(), k.Namespace,
+		labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: k.Name, discoveryv1.LabelManagedBy: mirroredBy}))
+	if err != nil {
+		return 0, err
+	}
+	endpoints, err := reconcile.Get[*corev1.Endpoints](ctx, cl, reconcile.Endpoints(), k.Namespace, k.Name)
 	if err != nil {
 		return 0, err
 	}
 	if s == nil || len(s.Spec.Selector) == 0 || s.Spec.Type == corev1.ServiceTypeExternalName {
 		// Without a selector the endpoints are somebody else's; what we once made goes.
-		p := plan{remove: have}
-		if s == nil && mirror != nil && mirror.Labels["endpoints.kubernetes.io/managed-by"] == "endpoint-controller" {
+		var p plan
+		if mirrors(s, endpoints) {
+			p = mirror(s, endpoints, copies)
+		} else {
+			p.remove = copies
+		}
+		p.remove = append(p.remove, have...)
+		if s == nil && endpoints != nil && endpoints.Labels["endpoints.kubernetes.io/managed-by"] == "endpoint-controller" {
 			if err := cl.Delete(ctx, reconcile.Endpoints(), k.Namespace, k.Name, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
 				return 0, fmt.Errorf("delete endpoints: %w", err)
 			}
@@ -122,7 +133,9 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 	for _, n := range nodes {
 		zones[n.GetName()] = n.GetLabels()[corev1.LabelTopologyZone]
 	}
-	return 0, c.act(ctx, decide(s, pods, zones, have, mirror))
+	p := decide(s, pods, zones, have, endpoints)
+	p.remove = append(p.remove, copies...)
+	return 0, c.act(ctx, p)
 }
 
 // act updates first: what stops being ready must be known before anything else.

@@ -1,6 +1,7 @@
 // Package endpointslice publishes where the pods of a Service are: EndpointSlices, and the older
 // Endpoints object beside them. A terminating pod is no longer ready in the first write after its
-// deletion is seen; nothing is batched.
+// deletion is seen; nothing is batched. Endpoints that somebody wrote for a Service without a selector are
+// mirrored into slices.
 package endpointslice
 
 import (

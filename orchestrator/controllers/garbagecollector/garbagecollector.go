@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -95,6 +96,9 @@ func (c *shell) mapper(r Resource) func(context.Context, reconcile.Event, func(r
 			if len(o.GetOwnerReferences()) > 0 || len(o.GetFinalizers()) > 0 {
 				enqueue(reconcile.Key{Resource: r.GVR, Namespace: o.GetNamespace(), Name: o.GetName()})
 			}
+			if e.Old != nil && !apiequality.Semantic.DeepEqual(e.Old.GetOwnerReferences(), o.GetOwnerReferences()) {
+				c.enqueueOwners(e.Old, enqueue) // one may have waited for a dependent that is none any more
+			}
 			return nil
 		}
 		c.sawEnd(o.GetUID())
@@ -107,16 +111,20 @@ func (c *shell) mapper(r Resource) func(context.Context, reconcile.Event, func(r
 				enqueue(reconcile.Key{Resource: d.GVR, Namespace: x.GetNamespace(), Name: x.GetName()})
 			}
 		}
-		for _, ref := range o.GetOwnerReferences() { // whoever waits for it
-			if or, ok := c.find(ref); ok {
-				k := reconcile.Key{Resource: or.GVR, Name: ref.Name}
-				if or.Namespaced {
-					k.Namespace = o.GetNamespace()
-				}
-				enqueue(k)
-			}
-		}
+		c.enqueueOwners(o, enqueue) // whoever waits for it
 		return nil
+	}
+}
+
+func (c *shell) enqueueOwners(o api.Object, enqueue func(reconcile.Key)) {
+	for _, ref := range o.GetOwnerReferences() {
+		if or, ok := c.find(ref); ok {
+			k := reconcile.Key{Resource: or.GVR, Name: ref.Name}
+			if or.Namespaced {
+				k.Namespace = o.GetNamespace()
+			}
+			enqueue(k)
+		}
 	}
 }
 
@@ -153,7 +161,8 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 // collect deletes o if no owner is left, and drops references to owners that are gone otherwise.
 func (c *shell) collect(ctx context.Context, k reconcile.Key, o api.Object) (time.Duration, error) {
 	var solid, waiting, doubtful int
-	gone := map[string]bool{}
+	var leaving []string      // owners that wait for their dependents' end
+	gone := map[string]bool{} // owners that o need not wait for, if another one is left
 	for _, ref := range o.GetOwnerReferences() {
 		r, ok := c.find(ref)
 		if !ok {
@@ -176,6 +185,7 @@ func (c *shell) collect(ctx context.Context, k reconcile.Key, o api.Object) (tim
 			return 0, fmt.Errorf("get owner %s %s: %w", ref.Kind, ref.Name, err)
 		case owner.GetDeletionTimestamp() != nil && slices.Contains(owner.GetFinalizers(), metav1.FinalizerDeleteDependents):
 			waiting++
+			leaving = append(leaving, string(ref.UID))
 		default:
 			solid++
 		}
@@ -183,15 +193,52 @@ func (c *shell) collect(ctx context.Context, k reconcile.Key, o api.Object) (tim
 	switch {
 	case doubtful > 0:
 		return secondLook, nil
-	case solid > 0 && len(gone) > 0:
+	case solid > 0 && len(gone)+waiting > 0:
+		for _, uid := range leaving { // o stays, so nobody need wait for it
+			gone[uid] = true
+		}
 		return 0, c.dropRefs(ctx, k.Resource, o, func(u string) bool { return gone[u] })
 	case solid == 0 && waiting > 0:
+		if freed, err := c.breakCircle(ctx, k.Resource, o); err != nil || freed {
+			return 0, err // the write brings the next step
+		}
 		return 0, c.remove(ctx, k.Resource, o, metav1.DeletePropagationForeground)
 	case solid == 0 && len(gone) > 0:
 		return 0, c.remove(ctx, k.Resource, o, metav1.DeletePropagationBackground)
 	}
 	c.forget(o.GetUID())
 	return 0, nil
+}
+
+// breakCircle unblocks o's owners if one of its own dependents waits for its dependents' end, too: in a circle
+// of owners everybody would wait for ever.
+func (c *shell) breakCircle(ctx context.Context, gvr schema.GroupVersionResource, o api.Object) (bool, error) {
+	blocks := func(r metav1.OwnerReference) bool { return r.BlockOwnerDeletion != nil && *r.BlockOwnerDeletion }
+	if !slices.ContainsFunc(o.GetOwnerReferences(), blocks) {
+		return false, nil
+	}
+	for _, r := range c.resources {
+		objs, err := c.env.Client.Owned(ctx, r.GVR, o.GetUID())
+		if err != nil {
+			return false, fmt.Errorf("list dependents: %w", err)
+		}
+		for _, d := range objs {
+			if d.GetDeletionTimestamp() == nil || !slices.Contains(d.GetFinalizers(), metav1.FinalizerDeleteDependents) {
+				continue
+			}
+			n := o.DeepCopyObject().(api.Object)
+			refs := n.GetOwnerReferences()
+			for i := range refs {
+				refs[i].BlockOwnerDeletion = nil
+			}
+			n.SetOwnerReferences(refs)
+			if _, err := c.env.Client.Update(ctx, gvr, "", n); err != nil && !apierrors.IsNotFound(err) {
+				return false, fmt.Errorf("unblock the owners of %s: %w", o.GetName(), err)
+			}
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (c *shell) remove(ctx context.Context, gvr schema.GroupVersionResource, o api.Object, policy metav1.DeletionPropagation) error {

@@ -4,25 +4,24 @@ package kubernetesservice
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
+	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/pintle/pintle/orchestrator/controllers/reconcile"
 )
 
-// Config says where the API is served.
+// Config says where the API is served by this process. Where the other members of the control plane serve
+// it, their Member objects say.
 type Config struct {
 	ClusterIP string   // "" lets the registry choose
 	Port      int32    // of the Service; 0 is 443
-	Addresses []string // of the API servers; empty turns the controller off
-	Target    int32    // their port
+	Addresses []string // of this API server; empty turns the controller off
+	Target    int32    // its port
 }
 
 type shell struct {
@@ -36,38 +35,22 @@ func New(env reconcile.Env, cfg Config) *reconcile.Controller {
 		cfg.Port = 443
 	}
 	c := &shell{env.WithDefaults(), cfg}
+	key := reconcile.Key{Name: "kubernetes"}
 	one := func(_ context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
 		o := e.Object
-		if o.GetNamespace() == "default" && o.GetName() == "kubernetes" || o.GetNamespace() == "" && o.GetName() == "default" {
-			enqueue(reconcile.Key{Name: "kubernetes"})
+		if o.GetNamespace() == "default" && (o.GetName() == "kubernetes" || o.GetLabels()[discoveryv1.LabelServiceName] == "kubernetes") ||
+			o.GetNamespace() == "" && o.GetName() == "default" {
+			enqueue(key)
 		}
 		return nil
 	}
-	return &reconcile.Controller{Name: "kubernetes-service", Workers: 1, Reconcile: c.reconcile, Start: []reconcile.Key{{Name: "kubernetes"}},
+	member := func(_ context.Context, _ reconcile.Event, enqueue func(reconcile.Key)) error {
+		enqueue(key)
+		return nil
+	}
+	return &reconcile.Controller{Name: "kubernetes-service", Workers: 1, Reconcile: c.reconcile, Start: []reconcile.Key{key},
 		Watches: []reconcile.Watch{{Resource: reconcile.Services(), Map: one}, {Resource: reconcile.EndpointSlices(), Map: one},
-			{Resource: reconcile.Endpoints(), Map: one}, {Resource: reconcile.Namespaces(), Map: one}}}
-}
-
-func decide(cfg Config) (*corev1.Service, *discoveryv1.EndpointSlice, *corev1.Endpoints) {
-	om := metav1.ObjectMeta{Namespace: "default", Name: "kubernetes", Labels: map[string]string{"component": "apiserver", "provider": "kubernetes"}}
-	s := &corev1.Service{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Service"}, ObjectMeta: om,
-		Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, ClusterIP: cfg.ClusterIP, SessionAffinity: corev1.ServiceAffinityNone,
-			Ports: []corev1.ServicePort{{Name: "https", Protocol: corev1.ProtocolTCP, Port: cfg.Port, TargetPort: intstr.FromInt32(cfg.Target)}}}}
-	es := &discoveryv1.EndpointSlice{TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
-		ObjectMeta:  metav1.ObjectMeta{Namespace: "default", Name: "kubernetes", Labels: map[string]string{discoveryv1.LabelServiceName: "kubernetes"}},
-		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{},
-		Ports: []discoveryv1.EndpointPort{{Name: ptr.To("https"), Port: ptr.To(cfg.Target), Protocol: ptr.To(corev1.ProtocolTCP)}}}
-	if a, err := netip.ParseAddr(cfg.Addresses[0]); err == nil && a.Is6() {
-		es.AddressType = discoveryv1.AddressTypeIPv6
-	}
-	sub := corev1.EndpointSubset{Ports: []corev1.EndpointPort{{Name: "https", Port: cfg.Target, Protocol: corev1.ProtocolTCP}}}
-	for _, a := range cfg.Addresses {
-		es.Endpoints = append(es.Endpoints, discoveryv1.Endpoint{Addresses: []string{a}, Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true)}})
-		sub.Addresses = append(sub.Addresses, corev1.EndpointAddress{IP: a})
-	}
-	e := &corev1.Endpoints{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Endpoints"}, Subsets: []corev1.EndpointSubset{sub},
-		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kubernetes", Labels: map[string]string{discoveryv1.LabelSkipMirror: "true"}}}
-	return s, es, e
+			{Resource: reconcile.Endpoints(), Map: one}, {Resource: reconcile.Namespaces(), Map: one}, {Resource: reconcile.Members(), Map: member}}}
 }
 
 func (c *shell) reconcile(ctx context.Context, _ reconcile.Key) (time.Duration, error) {
@@ -76,51 +59,89 @@ func (c *shell) reconcile(ctx context.Context, _ reconcile.Key) (time.Duration, 
 	if err != nil || ns == nil {
 		return 0, err // its own event comes when it is made
 	}
-	s, es, e := decide(c.cfg)
-	have, err := reconcile.Get[*corev1.Service](ctx, cl, reconcile.Services(), "default", "kubernetes")
+	members, err := cl.List(ctx, reconcile.Members(), "", nil)
 	if err != nil {
+		return 0, fmt.Errorf("list members: %w", err)
+	}
+	want := decide(c.cfg, members)
+	if err := c.service(ctx, want.service); err != nil {
 		return 0, err
 	}
-	if have == nil {
-		if _, err := cl.Create(ctx, reconcile.Services(), s); err != nil {
-			return 0, fmt.Errorf("create service: %w", err)
+	named := labels.SelectorFromSet(labels.Set{discoveryv1.LabelServiceName: "kubernetes"})
+	slices, err := cl.List(ctx, reconcile.EndpointSlices(), "default", named)
+	if err != nil {
+		return 0, fmt.Errorf("list endpoint slices: %w", err)
+	}
+	have := map[string]*discoveryv1.EndpointSlice{}
+	for _, o := range slices {
+		have[o.GetName()] = o.(*discoveryv1.EndpointSlice)
+	}
+	for _, slice := range want.slices {
+		if err := c.slice(ctx, slice, have[slice.Name]); err != nil {
+			return 0, err
 		}
-	} else if !apiequality.Semantic.DeepEqual(have.Spec.Ports, s.Spec.Ports) {
+		delete(have, slice.Name)
+	}
+	for name, old := range have {
+		if err := cl.Delete(ctx, reconcile.EndpointSlices(), "default", name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &old.UID}}); err != nil {
+			return 0, fmt.Errorf("delete endpoint slice %s: %w", name, err)
+		}
+	}
+	return 0, c.endpoints(ctx, want.endpoints)
+}
+
+func (c *shell) service(ctx context.Context, want *corev1.Service) error {
+	have, err := reconcile.Get[*corev1.Service](ctx, c.env.Client, reconcile.Services(), "default", "kubernetes")
+	switch {
+	case err != nil:
+		return err
+	case have == nil:
+		_, err = c.env.Client.Create(ctx, reconcile.Services(), want)
+	case apiequality.Semantic.DeepEqual(have.Spec.Ports, want.Spec.Ports):
+		return nil
+	default:
 		n := have.DeepCopy()
-		n.Spec.Ports = s.Spec.Ports
-		if _, err := cl.Update(ctx, reconcile.Services(), "", n); err != nil {
-			return 0, fmt.Errorf("update service: %w", err)
-		}
+		n.Spec.Ports = want.Spec.Ports
+		_, err = c.env.Client.Update(ctx, reconcile.Services(), "", n)
 	}
-	hs, err := reconcile.Get[*discoveryv1.EndpointSlice](ctx, cl, reconcile.EndpointSlices(), "default", "kubernetes")
+	return failed("service", err)
+}
+
+func (c *shell) slice(ctx context.Context, want, have *discoveryv1.EndpointSlice) error {
+	var err error
+	switch {
+	case have == nil:
+		_, err = c.env.Client.Create(ctx, reconcile.EndpointSlices(), want)
+	case apiequality.Semantic.DeepEqual(have.Endpoints, want.Endpoints) && apiequality.Semantic.DeepEqual(have.Ports, want.Ports):
+		return nil
+	default:
+		n := have.DeepCopy()
+		n.Endpoints, n.Ports = want.Endpoints, want.Ports
+		_, err = c.env.Client.Update(ctx, reconcile.EndpointSlices(), "", n)
+	}
+	return failed("endpoint slice", err)
+}
+
+func (c *shell) endpoints(ctx context.Context, want *corev1.Endpoints) error {
+	have, err := reconcile.Get[*corev1.Endpoints](ctx, c.env.Client, reconcile.Endpoints(), "default", "kubernetes")
+	switch {
+	case err != nil:
+		return err
+	case have == nil:
+		_, err = c.env.Client.Create(ctx, reconcile.Endpoints(), want)
+	case apiequality.Semantic.DeepEqual(have.Subsets, want.Subsets):
+		return nil
+	default:
+		n := have.DeepCopy()
+		n.Subsets = want.Subsets
+		_, err = c.env.Client.Update(ctx, reconcile.Endpoints(), "", n)
+	}
+	return failed("endpoints", err)
+}
+
+func failed(what string, err error) error {
 	if err != nil {
-		return 0, err
+		return fmt.Errorf("write %s: %w", what, err)
 	}
-	if hs == nil {
-		if _, err := cl.Create(ctx, reconcile.EndpointSlices(), es); err != nil {
-			return 0, fmt.Errorf("create endpoint slice: %w", err)
-		}
-	} else if !apiequality.Semantic.DeepEqual(hs.Endpoints, es.Endpoints) || !apiequality.Semantic.DeepEqual(hs.Ports, es.Ports) {
-		n := hs.DeepCopy()
-		n.Endpoints, n.Ports = es.Endpoints, es.Ports
-		if _, err := cl.Update(ctx, reconcile.EndpointSlices(), "", n); err != nil {
-			return 0, fmt.Errorf("update endpoint slice: %w", err)
-		}
-	}
-	he, err := reconcile.Get[*corev1.Endpoints](ctx, cl, reconcile.Endpoints(), "default", "kubernetes")
-	if err != nil {
-		return 0, err
-	}
-	if he == nil {
-		if _, err := cl.Create(ctx, reconcile.Endpoints(), e); err != nil {
-			return 0, fmt.Errorf("create endpoints: %w", err)
-		}
-	} else if !apiequality.Semantic.DeepEqual(he.Subsets, e.Subsets) {
-		n := he.DeepCopy()
-		n.Subsets = e.Subsets
-		if _, err := cl.Update(ctx, reconcile.Endpoints(), "", n); err != nil {
-			return 0, fmt.Errorf("update endpoints: %w", err)
-		}
-	}
-	return 0, nil
+	return nil
 }

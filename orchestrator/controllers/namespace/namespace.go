@@ -37,14 +37,14 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 	if err != nil || ns == nil || ns.DeletionTimestamp == nil || !slices.Contains(ns.Spec.Finalizers, corev1.FinalizerKubernetes) {
 		return 0, err
 	}
-	left := 0
+	left := remains{finalizers: map[string]int{}}
 	var errs []error
 	for _, gvr := range c.resources {
 		objs, err := cl.List(ctx, gvr, ns.Name, nil)
 		if err != nil {
 			return 0, fmt.Errorf("list %s: %w", gvr.Resource, err)
 		}
-		left += len(objs)
+		left.add(gvr, objs)
 		for _, o := range objs {
 			if o.GetDeletionTimestamp() != nil {
 				continue
@@ -55,11 +55,15 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 			}
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return 0, err
-	}
-	if left > 0 {
-		return again, nil // only a pass that finds nothing lets go
+	failure := errors.Join(errs...)
+	if failure != nil || left.total > 0 { // only a pass that finds nothing lets go
+		n := ns.DeepCopy()
+		if decideConditions(&n.Status, left, failure, c.env.Clock.Now()) {
+			if _, err := cl.Update(ctx, reconcile.Namespaces(), "status", n); err != nil && !apierrors.IsNotFound(err) {
+				failure = errors.Join(failure, fmt.Errorf("update status: %w", err))
+			}
+		}
+		return again, failure
 	}
 	n := ns.DeepCopy()
 	n.Spec.Finalizers = slices.DeleteFunc(n.Spec.Finalizers, func(f corev1.FinalizerName) bool { return f == corev1.FinalizerKubernetes })

@@ -36,3 +36,7 @@ func Leases() schema.GroupVersionResource {
 func PodDisruptionBudgets() schema.GroupVersionResource {
 	return schema.GroupVersionResource{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"}
 }
+
+func Members() schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "cluster.pintle.dev", Version: "v1alpha1", Resource: "members"}
+}

@@ -34,7 +34,11 @@ func decide(rs *appsv1.ReplicaSet, pods, related []*corev1.Pod, now time.Time) p
 	sel := labels.SelectorFromSet(rs.Spec.Template.Labels)
 	p.status = *rs.Status.DeepCopy()
 	p.status.FullyLabeledReplicas, p.status.ReadyReplicas, p.status.AvailableReplicas = 0, 0, 0
+	ending := int32(0)
 	for _, pod := range pods {
+		if pod.DeletionTimestamp != nil && !reconcile.PodTerminal(pod) {
+			ending++
+		}
 		if !reconcile.PodActive(pod) {
 			continue
 		}
@@ -52,7 +56,7 @@ func decide(rs *appsv1.ReplicaSet, pods, related []*corev1.Pod, now time.Time) p
 			}
 		}
 	}
-	p.status.Replicas = int32(len(live))
+	p.status.Replicas, p.status.TerminatingReplicas = int32(len(live)), &ending
 	p.status.ObservedGeneration = rs.Generation
 	if rs.DeletionTimestamp != nil {
 		return p

@@ -80,6 +80,14 @@ func TestScaleDownTakesPodsInKubernetesOrder(t *testing.T) {
 	})
 }
 
+func TestPodsThatAreEndingAreCountedApart(t *testing.T) {
+	rs := &appsv1.ReplicaSet{Spec: appsv1.ReplicaSetSpec{Replicas: ptr.To[int32](2)}}
+	p := decide(rs, []*corev1.Pod{aPod("a"), aPod("b"), aPod("c", ending), aPod("d", ending, in(corev1.PodFailed))}, nil, time.Now())
+	if s := p.status; s.Replicas != 2 || s.TerminatingReplicas == nil || *s.TerminatingReplicas != 1 {
+		t.Errorf("%+v", s)
+	}
+}
+
 func TestDecideCountsPods(t *testing.T) {
 	deleted := &metav1.Time{Time: now()}
 	for name, c := range map[string]struct {

@@ -12,6 +12,8 @@ type Prepared struct {
 	// Filter returns "" when the pod may run on the node, else the reasons why not, worded to follow
 	// a count of nodes ("Insufficient cpu").
 	Filter func(*Node) []string
+	// Lasting says that no pod's end changes what Filter says, so that preemption is of no help.
+	Lasting bool
 	// Score rates a node that passed every filter; higher is better.
 	Score func(*Node) int64
 	// Normalize brings the scores of the feasible nodes into 0..MaxScore, in place. Nil: they are already.

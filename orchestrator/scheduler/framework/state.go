@@ -18,6 +18,7 @@ type Node struct {
 	Pods        map[types.UID]*Pod
 	ports       map[HostPort]int
 	required    int // pods with required anti-affinity
+	affine      int // pods with terms that count for scores
 }
 
 // HostPort is one port of a node that a pod holds.
@@ -77,6 +78,9 @@ func (n *Node) PortsTaken(wanted []HostPort) bool {
 // HasRequiredAntiAffinity says whether a pod on the node keeps others away.
 func (n *Node) HasRequiredAntiAffinity() bool { return n.required > 0 }
 
+// HasAffinity says whether a pod on the node would rather have, or not have, others near it.
+func (n *Node) HasAffinity() bool { return n.affine > 0 }
+
 func (n *Node) add(p *Pod, sign int) {
 	n.Requested.Add(p.Request, int64(sign))
 	n.Scored.Add(p.Scored, int64(sign))
@@ -87,6 +91,9 @@ func (n *Node) add(p *Pod, sign int) {
 	}
 	if len(p.Affinity.RequiredAnti) > 0 {
 		n.required += sign
+	}
+	if a := &p.Affinity; len(a.Required)+len(a.Preferred)+len(a.PreferredAnti) > 0 {
+		n.affine += sign
 	}
 	if sign > 0 {
 		n.Pods[p.UID] = p
@@ -163,6 +170,17 @@ func (s *State) RemovePod(uid types.UID) {
 
 // NodeOf is the node that a pod occupies, or "".
 func (s *State) NodeOf(uid types.UID) string { return s.podNode[uid] }
+
+// Pod is what is recorded of a pod that occupies a node, nil if none does.
+func (s *State) Pod(uid types.UID) *Pod {
+	if n := s.nodes[s.podNode[uid]]; n != nil {
+		return n.Pods[uid]
+	}
+	return nil
+}
+
+// Node returns the node of that name, nil when nothing is known of it.
+func (s *State) Node(name string) *Node { return s.nodes[name] }
 
 // SetNamespace records a namespace's labels.
 func (s *State) SetNamespace(name string, l labels.Set) { s.namespaces[name] = l }

@@ -127,7 +127,11 @@ func preferredScores(pod *framework.Pod, s *framework.State) map[domain]int64 {
 		}
 	}
 	podNamespace := s.NamespaceLabels(pod.Namespace)
+	own := len(pod.Affinity.Preferred)+len(pod.Affinity.PreferredAnti) > 0
 	for _, n := range s.Nodes() {
+		if !own && !n.HasAffinity() {
+			continue
+		}
 		for _, other := range n.Pods {
 			a := &other.Affinity
 			otherNamespace := s.NamespaceLabels(other.Namespace)

@@ -14,7 +14,7 @@ func (NodeAffinity) Name() string { return "NodeAffinity" }
 
 // Prepare implements framework.Plugin.
 func (NodeAffinity) Prepare(pod *framework.Pod, _ *framework.State) framework.Prepared {
-	var p framework.Prepared
+	p := framework.Prepared{Lasting: true}
 	if len(pod.Spec.NodeSelector) > 0 || (pod.Spec.Affinity != nil && pod.Spec.Affinity.NodeAffinity != nil) {
 		matches := matchesNode(pod)
 		p.Filter = func(n *framework.Node) []string {

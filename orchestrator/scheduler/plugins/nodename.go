@@ -13,7 +13,7 @@ func (NodeName) Prepare(pod *framework.Pod, _ *framework.State) framework.Prepar
 	if pod.Spec.NodeName == "" {
 		return framework.Prepared{}
 	}
-	return framework.Prepared{Filter: func(n *framework.Node) []string {
+	return framework.Prepared{Lasting: true, Filter: func(n *framework.Node) []string {
 		if n.Name != pod.Spec.NodeName {
 			return []string{"node(s) didn't match the requested node name"}
 		}

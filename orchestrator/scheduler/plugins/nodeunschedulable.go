@@ -16,7 +16,7 @@ func (NodeUnschedulable) Name() string { return "NodeUnschedulable" }
 func (NodeUnschedulable) Prepare(pod *framework.Pod, _ *framework.State) framework.Prepared {
 	cordon := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
 	tolerated := tolerates(pod.Spec.Tolerations, &cordon)
-	return framework.Prepared{Filter: func(n *framework.Node) []string {
+	return framework.Prepared{Lasting: true, Filter: func(n *framework.Node) []string {
 		if n.Node.Spec.Unschedulable && !tolerated {
 			return []string{"node(s) were unschedulable"}
 		}

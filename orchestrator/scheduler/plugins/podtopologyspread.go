@@ -25,12 +25,16 @@ type spread struct {
 // Prepare implements framework.Plugin.
 func (PodTopologySpread) Prepare(pod *framework.Pod, s *framework.State) framework.Prepared {
 	var hard, soft []spread
+	keys := map[corev1.UnsatisfiableConstraintAction][]string{}
+	for _, c := range pod.Spec.TopologySpreadConstraints {
+		keys[c.WhenUnsatisfiable] = append(keys[c.WhenUnsatisfiable], c.TopologyKey)
+	}
 	for i := range pod.Spec.TopologySpreadConstraints {
 		constraint := &pod.Spec.TopologySpreadConstraints[i]
 		if constraint.WhenUnsatisfiable == corev1.ScheduleAnyway {
-			soft = append(soft, newSpread(pod, s, constraint))
+			soft = append(soft, newSpread(pod, s, constraint, keys[constraint.WhenUnsatisfiable]))
 		} else {
-			hard = append(hard, newSpread(pod, s, constraint))
+			hard = append(hard, newSpread(pod, s, constraint, keys[constraint.WhenUnsatisfiable]))
 		}
 	}
 	var p framework.Prepared
@@ -57,7 +61,8 @@ func (PodTopologySpread) Prepare(pod *framework.Pod, s *framework.State) framewo
 	return p
 }
 
-func newSpread(pod *framework.Pod, s *framework.State, c *corev1.TopologySpreadConstraint) spread {
+// newSpread counts. Nodes that lack any of keys, those of all constraints of the kind, don't count.
+func newSpread(pod *framework.Pod, s *framework.State, c *corev1.TopologySpreadConstraint, keys []string) spread {
 	selector := framework.Selector(pod.Pod, c.LabelSelector, c.MatchLabelKeys, nil)
 	out := spread{constraint: c, counts: map[string]int64{}}
 	if selector.Matches(labels.Set(pod.Labels)) {
@@ -68,8 +73,8 @@ func newSpread(pod *framework.Pod, s *framework.State, c *corev1.TopologySpreadC
 	matches := matchesNode(pod)
 	taints := TaintToleration{}.Prepare(pod, s).Filter
 	for _, n := range s.Nodes() {
-		value, ok := n.Node.Labels[c.TopologyKey]
-		if !ok || (honourAffinity && !matches(n)) || (honourTaints && len(taints(n)) > 0) {
+		value := n.Node.Labels[c.TopologyKey]
+		if !hasAll(n.Node.Labels, keys) || (honourAffinity && !matches(n)) || (honourTaints && len(taints(n)) > 0) {
 			continue
 		}
 		count := out.counts[value]
@@ -91,6 +96,15 @@ func newSpread(pod *framework.Pod, s *framework.State, c *corev1.TopologySpreadC
 		out.least = 0
 	}
 	return out
+}
+
+func hasAll(l map[string]string, keys []string) bool {
+	for _, key := range keys {
+		if _, ok := l[key]; !ok {
+			return false
+		}
+	}
+	return true
 }
 
 func (s *spread) refuses(n *framework.Node) string {

@@ -18,6 +18,7 @@ func (TaintToleration) Name() string { return "TaintToleration" }
 // Prepare implements framework.Plugin.
 func (TaintToleration) Prepare(pod *framework.Pod, _ *framework.State) framework.Prepared {
 	return framework.Prepared{
+		Lasting: true,
 		Filter: func(n *framework.Node) []string {
 			for i := range n.Node.Spec.Taints {
 				taint := &n.Node.Spec.Taints[i]

@@ -1,0 +1,400 @@
+package api
+
+// fieldTable says of every field of every served kind what becomes of it:
+//   - the name of a part (a folder): that part honours it; the test looks for the field's Go name in its code;
+//   - stored: Kubernetes' own definition makes it information for people and other programs;
+//   - ours: written by Pintle itself, a client's value is replaced;
+//   - valued: some values are honoured, the others refused; valuedCases has both;
+//   - refused: setting it is an error that names it. What is below it is not looked at.
+//
+// "inline" marks embedded structs and unions without a meaning of their own.
+const fieldTable = `
+core/v1.Namespace
+	inline: metadata spec
+core/v1.NamespaceSpec
+	orchestrator/controllers/namespace: finalizers
+rbac/v1.Role
+	inline: metadata
+	orchestrator/apiserver/authz: rules
+rbac/v1.ClusterRole
+	inline: metadata
+	orchestrator/apiserver/authz: rules aggregationRule
+rbac/v1.AggregationRule
+	orchestrator/apiserver/authz: clusterRoleSelectors
+rbac/v1.PolicyRule
+	orchestrator/apiserver/authz: verbs apiGroups resources resourceNames nonResourceURLs
+rbac/v1.RoleBinding
+	inline: metadata
+	orchestrator/apiserver/authz: subjects roleRef
+rbac/v1.ClusterRoleBinding
+	inline: metadata
+	orchestrator/apiserver/authz: subjects roleRef
+rbac/v1.Subject
+	orchestrator/apiserver/authz: kind name namespace
+	orchestrator/api: apiGroup
+rbac/v1.RoleRef
+	orchestrator/apiserver/authz: kind name
+	orchestrator/api: apiGroup
+core/v1.Node
+	inline: metadata spec
+core/v1.NodeSpec
+	runtime: podCIDR
+	orchestrator/api: podCIDRs
+	stored: providerID externalID
+	orchestrator/scheduler: unschedulable taints
+	refused: configSource podPreemptionPolicy
+core/v1.Taint
+	orchestrator/scheduler: key value effect
+	orchestrator/controllers/tainteviction: timeAdded
+core/v1.Pod
+	inline: metadata spec
+core/v1.PodTemplateSpec
+	inline: metadata spec
+core/v1.PodSpec
+	runtime: volumes initContainers containers restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds dnsPolicy dnsConfig
+	runtime: serviceAccountName hostNetwork hostPID hostIPC shareProcessNamespace securityContext hostname subdomain hostAliases
+	runtime: overhead readinessGates runtimeClassName enableServiceLinks
+	orchestrator/scheduler: nodeSelector nodeName affinity schedulerName tolerations priority preemptionPolicy topologySpreadConstraints schedulingGates
+	orchestrator/api: serviceAccount automountServiceAccountToken priorityClassName
+	valued: os hostUsers setHostnameAsFQDN
+	refused: imagePullSecrets ephemeralContainers resourceClaims resources hostnameOverride schedulingGroup evictionResponders
+core/v1.PodOS
+	valued: name
+core/v1.PodDNSConfig
+	runtime: nameservers searches options
+core/v1.PodDNSConfigOption
+	runtime: name value
+core/v1.HostAlias
+	runtime: ip hostnames
+core/v1.PodReadinessGate
+	runtime: conditionType
+core/v1.PodSchedulingGate
+	orchestrator/api: name
+core/v1.PodSecurityContext
+	runtime: runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup
+	valued: sysctls seccompProfile supplementalGroupsPolicy appArmorProfile
+	stored: fsGroupChangePolicy
+	refused: seLinuxOptions windowsOptions seLinuxChangePolicy
+core/v1.Sysctl
+	runtime: name value
+core/v1.SeccompProfile
+	valued: type
+	refused: localhostProfile
+core/v1.AppArmorProfile
+	valued: type
+	refused: localhostProfile
+core/v1.SecurityContext
+	runtime: capabilities privileged runAsUser runAsGroup runAsNonRoot readOnlyRootFilesystem allowPrivilegeEscalation procMount
+	valued: seccompProfile appArmorProfile
+	refused: seLinuxOptions windowsOptions
+core/v1.Capabilities
+	runtime: add drop
+core/v1.Container
+	runtime: name image command args workingDir ports envFrom env resources restartPolicy volumeMounts livenessProbe readinessProbe startupProbe
+	runtime: lifecycle terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext stdin stdinOnce tty
+	refused: resizePolicy restartPolicyRules volumeDevices
+core/v1.ContainerPort
+	runtime: hostPort hostIP protocol
+	orchestrator/controllers/endpointslice: name containerPort
+core/v1.EnvFromSource
+	runtime: prefix configMapRef secretRef
+core/v1.ConfigMapEnvSource
+	inline: LocalObjectReference
+	runtime: optional
+core/v1.SecretEnvSource
+	inline: LocalObjectReference
+	runtime: optional
+core/v1.LocalObjectReference
+	runtime: name
+core/v1.EnvVar
+	runtime: name value valueFrom
+core/v1.EnvVarSource
+	runtime: fieldRef resourceFieldRef configMapKeyRef secretKeyRef
+	refused: fileKeyRef
+core/v1.ObjectFieldSelector
+	orchestrator/api: apiVersion
+	runtime: fieldPath
+core/v1.ResourceFieldSelector
+	runtime: containerName resource divisor
+core/v1.ConfigMapKeySelector
+	inline: LocalObjectReference
+	runtime: key optional
+core/v1.SecretKeySelector
+	inline: LocalObjectReference
+	runtime: key optional
+core/v1.ResourceRequirements
+	runtime: limits
+	orchestrator/scheduler: requests
+	refused: claims
+core/v1.VolumeMount
+	runtime: name readOnly mountPath subPath subPathExpr mountPropagation
+	valued: recursiveReadOnly
+	refused: bindMountOptions
+core/v1.Probe
+	inline: ProbeHandler
+	runtime: initialDelaySeconds timeoutSeconds periodSeconds successThreshold failureThreshold terminationGracePeriodSeconds
+core/v1.ProbeHandler
+	runtime: exec httpGet tcpSocket grpc
+core/v1.ExecAction
+	runtime: command
+core/v1.HTTPGetAction
+	runtime: path port host scheme httpHeaders
+	refused: protocol
+core/v1.HTTPHeader
+	runtime: name value
+core/v1.TCPSocketAction
+	runtime: port host
+core/v1.GRPCAction
+	runtime: port service
+	valued: mode
+core/v1.Lifecycle
+	runtime: postStart preStop
+	refused: stopSignal
+core/v1.LifecycleHandler
+	runtime: exec httpGet tcpSocket sleep
+core/v1.SleepAction
+	runtime: seconds
+core/v1.Volume
+	runtime: name
+	inline: VolumeSource
+core/v1.VolumeSource
+	runtime: hostPath emptyDir secret configMap downwardAPI projected
+	refused: gcePersistentDisk awsElasticBlockStore gitRepo nfs iscsi glusterfs persistentVolumeClaim rbd flexVolume cinder cephfs flocker fc
+	refused: azureFile vsphereVolume quobyte azureDisk photonPersistentDisk portworxVolume scaleIO storageos csi ephemeral image
+core/v1.HostPathVolumeSource
+	runtime: path type
+core/v1.EmptyDirVolumeSource
+	runtime: medium sizeLimit
+	refused: mode
+core/v1.SecretVolumeSource
+	runtime: secretName items defaultMode optional
+	refused: defaultUser
+core/v1.ConfigMapVolumeSource
+	inline: LocalObjectReference
+	runtime: items defaultMode optional
+	refused: defaultUser
+core/v1.KeyToPath
+	runtime: key path mode
+	refused: user
+core/v1.DownwardAPIVolumeSource
+	runtime: items defaultMode
+	refused: defaultUser
+core/v1.DownwardAPIVolumeFile
+	runtime: path fieldRef resourceFieldRef mode
+	refused: user
+core/v1.ProjectedVolumeSource
+	runtime: sources defaultMode
+	refused: defaultUser
+core/v1.VolumeProjection
+	runtime: secret downwardAPI configMap serviceAccountToken
+	refused: clusterTrustBundle podCertificate
+core/v1.SecretProjection
+	inline: LocalObjectReference
+	runtime: items optional
+core/v1.ConfigMapProjection
+	inline: LocalObjectReference
+	runtime: items optional
+core/v1.DownwardAPIProjection
+	runtime: items
+core/v1.ServiceAccountTokenProjection
+	runtime: audience expirationSeconds path
+	refused: user
+core/v1.Affinity
+	orchestrator/scheduler: nodeAffinity podAffinity podAntiAffinity
+core/v1.NodeAffinity
+	orchestrator/scheduler: requiredDuringSchedulingIgnoredDuringExecution preferredDuringSchedulingIgnoredDuringExecution
+core/v1.NodeSelector
+	library: nodeSelectorTerms
+core/v1.NodeSelectorTerm
+	library: matchExpressions matchFields
+core/v1.NodeSelectorRequirement
+	library: key operator values
+core/v1.PreferredSchedulingTerm
+	library: weight preference
+core/v1.PodAffinity
+	orchestrator/scheduler: requiredDuringSchedulingIgnoredDuringExecution preferredDuringSchedulingIgnoredDuringExecution
+core/v1.PodAntiAffinity
+	orchestrator/scheduler: requiredDuringSchedulingIgnoredDuringExecution preferredDuringSchedulingIgnoredDuringExecution
+core/v1.PodAffinityTerm
+	orchestrator/scheduler: labelSelector namespaces topologyKey namespaceSelector matchLabelKeys mismatchLabelKeys
+core/v1.WeightedPodAffinityTerm
+	orchestrator/scheduler: weight podAffinityTerm
+core/v1.Toleration
+	orchestrator/scheduler: key value effect
+	valued: operator
+	orchestrator/controllers/tainteviction: tolerationSeconds
+core/v1.TopologySpreadConstraint
+	orchestrator/scheduler: maxSkew topologyKey whenUnsatisfiable labelSelector minDomains nodeAffinityPolicy nodeTaintsPolicy matchLabelKeys
+meta/v1.LabelSelector
+	library: matchLabels matchExpressions
+meta/v1.LabelSelectorRequirement
+	library: key operator values
+core/v1.Service
+	inline: metadata spec
+core/v1.ServiceSpec
+	netproxy: ports clusterIP clusterIPs type sessionAffinity sessionAffinityConfig externalName externalTrafficPolicy internalTrafficPolicy
+	orchestrator/controllers/endpointslice: selector publishNotReadyAddresses
+	orchestrator/api: allocateLoadBalancerNodePorts
+	valued: ipFamilies ipFamilyPolicy
+	refused: externalIPs loadBalancerIP loadBalancerSourceRanges healthCheckNodePort loadBalancerClass trafficDistribution
+core/v1.ServicePort
+	netproxy: name port nodePort
+	valued: protocol
+	orchestrator/controllers/endpointslice: targetPort appProtocol
+core/v1.SessionAffinityConfig
+	netproxy: clientIP
+core/v1.ClientIPConfig
+	netproxy: timeoutSeconds
+core/v1.Endpoints
+	inline: metadata
+	orchestrator/controllers/endpointslice: subsets
+core/v1.EndpointSubset
+	orchestrator/controllers/endpointslice: addresses notReadyAddresses ports
+core/v1.EndpointAddress
+	orchestrator/controllers/endpointslice: ip hostname nodeName
+	stored: targetRef
+core/v1.EndpointPort
+	orchestrator/controllers/endpointslice: name port protocol appProtocol
+discovery/v1.EndpointSlice
+	inline: metadata
+	valued: addressType
+	netproxy: endpoints ports
+discovery/v1.Endpoint
+	netproxy: addresses conditions hostname nodeName
+	stored: targetRef zone
+	ours: deprecatedTopology
+	refused: hints
+discovery/v1.EndpointConditions
+	netproxy: ready serving terminating
+discovery/v1.EndpointPort
+	netproxy: name protocol port
+	stored: appProtocol
+core/v1.ConfigMap
+	inline: metadata
+	orchestrator/api: immutable
+	runtime: data binaryData
+core/v1.Secret
+	inline: metadata
+	orchestrator/api: immutable stringData type
+	runtime: data
+core/v1.ServiceAccount
+	inline: metadata
+	stored: secrets
+	orchestrator/api: automountServiceAccountToken
+	refused: imagePullSecrets
+core/v1.Event
+	inline: metadata
+	stored: involvedObject reason message source firstTimestamp lastTimestamp count type eventTime series action related reportingComponent reportingInstance
+events/v1.Event
+	inline: metadata
+	stored: eventTime series reportingController reportingInstance action reason regarding related note type
+	stored: deprecatedSource deprecatedFirstTimestamp deprecatedLastTimestamp deprecatedCount
+coordination/v1.Lease
+	inline: metadata spec
+coordination/v1.LeaseSpec
+	stored: holderIdentity acquireTime leaseTransitions leaseDurationSeconds
+	orchestrator/controllers/nodelifecycle: renewTime
+	refused: strategy preferredHolder
+apps/v1.ReplicaSet
+	inline: metadata spec
+apps/v1.ReplicaSetSpec
+	orchestrator/controllers/replicaset: replicas minReadySeconds selector template
+apps/v1.Deployment
+	inline: metadata spec
+apps/v1.DeploymentSpec
+	orchestrator/controllers/deployment: replicas selector template strategy minReadySeconds revisionHistoryLimit paused progressDeadlineSeconds
+apps/v1.DeploymentStrategy
+	orchestrator/controllers/deployment: type rollingUpdate
+apps/v1.RollingUpdateDeployment
+	orchestrator/controllers/deployment: maxUnavailable maxSurge
+apps/v1.ControllerRevision
+	inline: metadata
+	stored: data revision
+networking/v1.Ingress
+	inline: metadata spec
+networking/v1.IngressSpec
+	netproxy/ingress: ingressClassName defaultBackend tls rules
+networking/v1.IngressTLS
+	netproxy/ingress: hosts secretName
+networking/v1.IngressRule
+	netproxy/ingress: host
+	inline: IngressRuleValue
+networking/v1.IngressRuleValue
+	netproxy/ingress: http
+networking/v1.HTTPIngressRuleValue
+	netproxy/ingress: paths
+networking/v1.HTTPIngressPath
+	netproxy/ingress: path pathType backend
+networking/v1.IngressBackend
+	netproxy/ingress: service
+	refused: resource
+networking/v1.IngressServiceBackend
+	netproxy/ingress: name port
+networking/v1.ServiceBackendPort
+	netproxy/ingress: name number
+networking/v1.IngressClass
+	inline: metadata spec
+networking/v1.IngressClassSpec
+	netproxy/ingress: controller
+	refused: parameters
+node/v1.RuntimeClass
+	inline: metadata
+	runtime: handler
+	orchestrator/api: overhead scheduling
+node/v1.Overhead
+	orchestrator/api: podFixed
+node/v1.Scheduling
+	orchestrator/api: nodeSelector tolerations
+scheduling/v1.PriorityClass
+	inline: metadata
+	orchestrator/api: value globalDefault preemptionPolicy
+	stored: description
+policy/v1.PodDisruptionBudget
+	inline: metadata spec
+policy/v1.PodDisruptionBudgetSpec
+	orchestrator/controllers/disruption: minAvailable selector maxUnavailable
+	orchestrator/apiserver: unhealthyPodEvictionPolicy
+meta/v1.ObjectMeta
+	orchestrator: name generateName namespace uid resourceVersion labels annotations ownerReferences finalizers managedFields
+	ours: selfLink generation creationTimestamp deletionTimestamp deletionGracePeriodSeconds
+meta/v1.OwnerReference
+	orchestrator/controllers: apiVersion kind name uid controller blockOwnerDeletion
+`
+
+// valuedCases holds, for the fields whose verdict is "valued", what is accepted and what is refused under
+// which field. Objects are written as in minimal.
+var valuedCases = []struct{ field, kind, accepted, refused, at string }{
+	{"core/v1.PodSpec.os", "Pod", podWith("", ", os: {name: linux}"), podWith("", ", os: {name: windows}"), "spec.os"},
+	{"core/v1.PodOS.name", "Pod", podWith("", ", os: {name: linux}"), podWith("", ", os: {name: windows}"), "spec.os"},
+	{"core/v1.PodSpec.hostUsers", "Pod", podWith("", ", hostUsers: true"), podWith("", ", hostUsers: false"), "spec.hostUsers"},
+	{"core/v1.PodSpec.setHostnameAsFQDN", "Pod", podWith("", ", setHostnameAsFQDN: false"), podWith("", ", setHostnameAsFQDN: true"), "spec.setHostnameAsFQDN"},
+	{"core/v1.PodSecurityContext.sysctls", "Pod", podWith("", ", securityContext: {sysctls: [{name: net.core.somaxconn, value: '1'}]}"),
+		podWith("", ", securityContext: {sysctls: [{name: vm.swappiness, value: '1'}]}"), "spec.securityContext.sysctls[0].name"},
+	{"core/v1.PodSecurityContext.seccompProfile", "Pod", podWith("", ", securityContext: {seccompProfile: {type: RuntimeDefault}}"),
+		podWith("", ", securityContext: {seccompProfile: {type: Localhost, localhostProfile: p}}"), "spec.securityContext.seccompProfile.type"},
+	{"core/v1.SeccompProfile.type", "Pod", podWith(", securityContext: {seccompProfile: {type: Unconfined}}", ""),
+		podWith(", securityContext: {seccompProfile: {type: Localhost, localhostProfile: p}}", ""), "spec.containers[0].securityContext.seccompProfile.type"},
+	{"core/v1.SecurityContext.seccompProfile", "Pod", podWith(", securityContext: {seccompProfile: {type: RuntimeDefault}}", ""),
+		podWith(", securityContext: {seccompProfile: {type: Odd}}", ""), "spec.containers[0].securityContext.seccompProfile.type"},
+	{"core/v1.PodSecurityContext.supplementalGroupsPolicy", "Pod", podWith("", ", securityContext: {supplementalGroupsPolicy: Merge}"),
+		podWith("", ", securityContext: {supplementalGroupsPolicy: Strict}"), "spec.securityContext.supplementalGroupsPolicy"},
+	{"core/v1.PodSecurityContext.appArmorProfile", "Pod", podWith("", ", securityContext: {appArmorProfile: {type: Unconfined}}"),
+		podWith("", ", securityContext: {appArmorProfile: {type: RuntimeDefault}}"), "spec.securityContext.appArmorProfile.type"},
+	{"core/v1.AppArmorProfile.type", "Pod", podWith("", ", securityContext: {appArmorProfile: {type: Unconfined}}"),
+		podWith("", ", securityContext: {appArmorProfile: {type: Localhost}}"), "spec.securityContext.appArmorProfile.type"},
+	{"core/v1.SecurityContext.appArmorProfile", "Pod", podWith(", securityContext: {appArmorProfile: {type: Unconfined}}", ""),
+		podWith(", securityContext: {appArmorProfile: {type: RuntimeDefault}}", ""), "spec.containers[0].securityContext.appArmorProfile.type"},
+	{"core/v1.VolumeMount.recursiveReadOnly", "Pod", podWith(", volumeMounts: [{name: v, mountPath: /v, readOnly: true, recursiveReadOnly: Disabled}]", ", volumes: [{name: v}]"),
+		podWith(", volumeMounts: [{name: v, mountPath: /v, readOnly: true, recursiveReadOnly: Enabled}]", ", volumes: [{name: v}]"), "spec.containers[0].volumeMounts[0].recursiveReadOnly"},
+	{"core/v1.GRPCAction.mode", "Pod", podWith(", readinessProbe: {grpc: {port: 1, mode: Plaintext}}", ""),
+		podWith(", readinessProbe: {grpc: {port: 1, mode: TLS}}", ""), "spec.containers[0].readinessProbe.grpc.mode"},
+	{"core/v1.Toleration.operator", "Pod", podWith("", ", tolerations: [{key: a, operator: Exists}]"),
+		podWith("", ", tolerations: [{key: a, operator: Gt, value: '1'}]"), "spec.tolerations[0].operator"},
+	{"core/v1.ServiceSpec.ipFamilies", "Service", `{metadata: {name: x}, spec: {ipFamilies: [IPv4], ports: [{port: 80}]}}`,
+		`{metadata: {name: x}, spec: {ipFamilies: [IPv6], ports: [{port: 80}]}}`, "spec.ipFamilies[0]"},
+	{"core/v1.ServiceSpec.ipFamilyPolicy", "Service", `{metadata: {name: x}, spec: {ipFamilyPolicy: PreferDualStack, ports: [{port: 80}]}}`,
+		`{metadata: {name: x}, spec: {ipFamilyPolicy: RequireDualStack, ports: [{port: 80}]}}`, "spec.ipFamilyPolicy"},
+	{"core/v1.ServicePort.protocol", "Service", `{metadata: {name: x}, spec: {ports: [{port: 80, protocol: UDP}]}}`,
+		`{metadata: {name: x}, spec: {ports: [{port: 80, protocol: SCTP}]}}`, "spec.ports[0].protocol"},
+	{"discovery/v1.EndpointSlice.addressType", "EndpointSlice", `{metadata: {name: x}, addressType: IPv4}`, `{metadata: {name: x}, addressType: FQDN}`, "addressType"},
+}

@@ -1,0 +1,99 @@
+package orchestrator_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/pintle/pintle/orchestrator"
+)
+
+func TestARestoredClusterIsTheSameCluster(t *testing.T) {
+	var backup bytes.Buffer
+	old := newOrchestrator(t, orchestrator.Config{DataDir: t.TempDir(), Address: "127.0.0.1:0"})
+	if err := old.Backup(t.Context(), &backup); err == nil || !strings.Contains(err.Error(), "wait for Ready") {
+		t.Errorf("a backup before Run: %v", err)
+	}
+	stop := start(t, old)
+	client, err := kubernetes.NewForConfig(old.RESTConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := client.CoreV1().ConfigMaps("default").Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kept"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	backup.Reset()
+	if err := old.Backup(t.Context(), &backup); err != nil {
+		t.Fatal(err)
+	}
+	kubeconfig, err := old.Kubeconfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := old.Addr().String()
+	stop()
+	if err := old.Backup(t.Context(), &bytes.Buffer{}); err == nil {
+		t.Error("a control plane that has ended was backed up")
+	}
+
+	cfg := orchestrator.Config{DataDir: t.TempDir(), Address: address}
+	if err := orchestrator.Restore(cfg, bytes.NewReader(backup.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	defer start(t, newOrchestrator(t, cfg))()
+	// The kubeconfig of before is good: the CA is the same, and believes the same certificates.
+	rest, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if client, err = kubernetes.NewForConfig(rest); err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.CoreV1().ConfigMaps("default").Get(t.Context(), "kept", metav1.GetOptions{})
+	if err != nil || got.UID != kept.UID {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if err := orchestrator.Restore(cfg, bytes.NewReader(backup.Bytes())); err == nil || !strings.Contains(err.Error(), "holds a cluster") {
+		t.Errorf("a second restore: %v", err)
+	}
+}
+
+func TestADamagedBackupRestoresNothing(t *testing.T) {
+	var backup bytes.Buffer
+	o := newOrchestrator(t, orchestrator.Config{})
+	stop := start(t, o)
+	if err := o.Backup(t.Context(), &backup); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	whole := backup.Bytes()
+	for what, damaged := range map[string][]byte{
+		"nothing":            nil,
+		"another file":       []byte(strings.Repeat("no backup ", 100)),
+		"a changed identity": flipped(whole, 200),
+		"a changed object":   flipped(whole, len(whole)-100),
+		"a lost end":         whole[:len(whole)-1],
+	} {
+		cfg := orchestrator.Config{DataDir: t.TempDir()}
+		if err := orchestrator.Restore(cfg, bytes.NewReader(damaged)); err == nil {
+			t.Errorf("%s was restored", what)
+		}
+		if _, err := os.Stat(filepath.Join(cfg.DataDir, "store")); !os.IsNotExist(err) {
+			t.Errorf("%s left a store: %v", what, err)
+		}
+	}
+}
+
+func flipped(b []byte, at int) []byte {
+	b = bytes.Clone(b)
+	b[at] ^= 1
+	return b
+}

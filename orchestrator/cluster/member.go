@@ -1,0 +1,117 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/pintle/pintle/internal/pki"
+)
+
+// GroupMembers is the organization in members' certificates.
+const GroupMembers = "pintle:members"
+
+// memberName is the common name in the certificate of a member.
+func memberName(member string) string { return "pintle:member:" + member }
+
+// MemberRequest asks for a member's certificate, with which it serves and calls the others.
+func MemberRequest(member string) pki.Request {
+	return pki.Request{CommonName: memberName(member), Organizations: []string{GroupMembers},
+		DNSNames: []string{memberHost}, Server: true, Client: true, Lifetime: 90 * 24 * time.Hour}
+}
+
+// memberHost is the name for which every member's certificate is good: members are told apart by their
+// addresses, and trusted as one, for each holds the CA's key.
+const memberHost = "members.pintle.internal"
+
+// Identity is what a member shows and whom it believes.
+type Identity struct {
+	Certificate *pki.Rotating    // of a MemberRequest
+	CA          *x509.CertPool   // signs the others'
+	Now         func() time.Time // nil: time.Now
+}
+
+// ServerConfig is the configuration of the Port: api's certificates for the API, the member's for everything
+// else. Connections for ProtocolRaft are other members' alone; the others may show a certificate of the CA.
+// Joining machines are shown the CA's own certificate too, which they know by its hash.
+func ServerConfig(api *tls.Config, i Identity, ca *x509.Certificate) *tls.Config {
+	config := api.Clone()
+	member := &tls.Config{
+		MinVersion: tls.VersionTLS13, ClientAuth: tls.VerifyClientCertIfGiven, ClientCAs: i.CA, Time: i.Now,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			leaf, err := i.Certificate.Certificate()
+			if err != nil {
+				return nil, err
+			}
+			chain := *leaf
+			chain.Certificate = append(slices.Clone(leaf.Certificate), ca.Raw)
+			return &chain, nil
+		},
+	}
+	raft := member.Clone()
+	raft.ClientAuth, raft.VerifyConnection = tls.RequireAndVerifyClientCert, onlyMembers
+	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		for _, protocol := range hello.SupportedProtos {
+			chosen := member
+			switch protocol {
+			case ProtocolRaft:
+				chosen = raft
+			case ProtocolJoin, ProtocolNode:
+			default:
+				continue
+			}
+			chosen = chosen.Clone()
+			chosen.NextProtos = []string{protocol}
+			return chosen, nil
+		}
+		return nil, nil // the API
+	}
+	return config
+}
+
+func (i Identity) clientConfig(protocol string) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS13, RootCAs: i.CA, ServerName: memberHost, NextProtos: []string{protocol},
+		GetClientCertificate: i.Certificate.GetClientCertificate, VerifyConnection: onlyMembers, Time: i.Now,
+	}
+}
+
+// onlyMembers refuses everybody else whose certificate the CA has signed: nodes and people.
+func onlyMembers(state tls.ConnectionState) error {
+	if len(state.PeerCertificates) == 0 || !slices.Contains(state.PeerCertificates[0].Subject.Organization, GroupMembers) {
+		return errors.New("the peer is not a member of this cluster")
+	}
+	return nil
+}
+
+// Links carries connections between the stores of members: a raftstore.Network over the Port.
+type Links struct {
+	listener net.Listener
+	identity Identity
+}
+
+// NewLinks takes the connections of listener, a Port's for ProtocolRaft.
+func NewLinks(listener net.Listener, identity Identity) *Links {
+	return &Links{listener: listener, identity: identity}
+}
+
+// Accept waits for another member to connect.
+func (l *Links) Accept() (net.Conn, error) { return l.listener.Accept() }
+
+// Close ends Accept.
+func (l *Links) Close() error { return l.listener.Close() }
+
+// Dial connects to the member at address, and is certain that it is one.
+func (l *Links) Dial(ctx context.Context, address string) (net.Conn, error) {
+	dialer := tls.Dialer{Config: l.identity.clientConfig(ProtocolRaft)}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the member at %s: %w", address, err)
+	}
+	return conn, nil
+}

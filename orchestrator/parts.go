@@ -1,0 +1,145 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"path/filepath"
+
+	"github.com/pintle/pintle/internal/memnet"
+	"github.com/pintle/pintle/internal/nodelink"
+	"github.com/pintle/pintle/internal/scopedmetrics"
+	"github.com/pintle/pintle/orchestrator/api"
+	"github.com/pintle/pintle/orchestrator/apiserver"
+	"github.com/pintle/pintle/orchestrator/cluster"
+	"github.com/pintle/pintle/orchestrator/registry"
+	"github.com/pintle/pintle/raftstore"
+)
+
+// parts are what one Run is made of.
+type parts struct {
+	cfg        Config
+	identity   *identity
+	membership membership
+	addr       net.Addr
+	memory     *memnet.Listener
+
+	port     *cluster.Port // nil when nothing listens; then the listeners are too
+	apis     net.Listener
+	rafts    net.Listener
+	joins    net.Listener
+	nodes    net.Listener
+	switched nodelink.Switch
+
+	store    *raftstore.Store
+	registry *registry.Registry
+	server   *apiserver.Server
+	metrics  *scopedmetrics.Scope // open while run runs
+}
+
+// openPort shares the listener out by protocol.
+func (p *parts) openPort(listener net.Listener) {
+	if listener == nil {
+		return
+	}
+	config := cluster.ServerConfig(p.identity.tlsConfig(p.cfg.serverNames(listener.Addr())),
+		p.identity.member(p.membership.Member, p.cfg.Clock), p.identity.ca.Certificate())
+	p.port = cluster.NewPort(listener, config, p.cfg.Logger.With("part", "port"))
+	p.apis, p.rafts = p.port.API(), p.port.Listen(cluster.ProtocolRaft)
+	p.joins, p.nodes = p.port.Listen(cluster.ProtocolJoin), p.port.Listen(cluster.ProtocolNode)
+}
+
+func (p *parts) openStore() (err error) {
+	cfg := raftstore.Config{NodeID: p.membership.Member, Logger: p.cfg.Logger.With("part", "store"), Clock: p.cfg.Clock, Join: p.cfg.Join != nil,
+		KeyProvider: p.cfg.KeyProvider, Backups: p.cfg.Backups}
+	if p.cfg.DataDir != "" {
+		cfg.Dir = filepath.Join(p.cfg.DataDir, "store")
+	}
+	if p.port != nil {
+		cfg.Network = cluster.NewLinks(p.rafts, p.identity.member(p.membership.Member, p.cfg.Clock))
+		cfg.Address = p.cfg.memberAddress(p.addr)
+	}
+	if p.store, err = raftstore.Open(cfg); err != nil {
+		return fmt.Errorf("orchestrator: %w", err)
+	}
+	return nil
+}
+
+// assemble makes the other parts; it starts none.
+func (p *parts) assemble() (err error) {
+	p.metrics = scopedmetrics.New(p.cfg.Metrics)
+	p.registry, err = registry.New(registry.Config{
+		Store: p.store, Kinds: api.All(), Admitter: p.cfg.Admission, ServiceCIDR: p.cfg.ServiceCIDR,
+		Clock: p.cfg.Clock, Logger: p.cfg.Logger.With("part", "registry"),
+	})
+	if err != nil {
+		return fmt.Errorf("orchestrator: %w", err)
+	}
+	access, err := newAccess(p)
+	if err != nil {
+		return err
+	}
+	p.server, err = apiserver.New(apiserver.Config{
+		Registry: p.registry, Listener: p.apis, Memory: p.memory,
+		Authenticator: access.authenticator, Authorizer: access.authorizer, RBAC: access.rbac,
+		Issuer: access.issuer, Tokens: access.tokens, NodeProxy: access.nodeProxy,
+		Logger: p.cfg.Logger.With("part", "apiserver"), Clock: p.cfg.Clock,
+	})
+	if err != nil {
+		return fmt.Errorf("orchestrator: %w", err)
+	}
+	return nil
+}
+
+// run starts the parts in the order in which they need each other, and ends them in the reverse
+// order: the API stops before the registry, the registry before the store, and the port last.
+func (p *parts) run(ctx context.Context, ready chan<- struct{}) error {
+	// Each level lives until the one above it has ended.
+	failed, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	level := func(what string, run func(context.Context) error) func() error {
+		levelCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+		done := make(chan error, 1)
+		go func() {
+			err := run(levelCtx)
+			if err == nil && levelCtx.Err() == nil {
+				err = errors.New("it ended without being told to")
+			}
+			if err != nil {
+				err = fmt.Errorf("orchestrator: %s: %w", what, err)
+				cancel(err)
+			}
+			done <- err
+		}()
+		return func() error {
+			stop()
+			return <-done
+		}
+	}
+	var stops []func() error
+	if p.port != nil {
+		stops = append(stops, level("port", p.port.Run))
+	}
+	stops = append(stops, level("store", p.store.Run), level("registry", p.registry.Run))
+	if p.port != nil {
+		stops = append(stops, level("joins", p.serveJoins), level("nodes", p.serveNodes))
+	}
+	stops = append(stops, level("API server", p.server.Run), level("membership", p.beMember))
+
+	err := p.lead(failed, ready)
+	if err == nil && ctx.Err() == nil {
+		err = context.Cause(failed)
+	}
+	// The first error is the cause; what ending the others says is a consequence.
+	for i := len(stops) - 1; i >= 0; i-- {
+		if stopErr := stops[i](); err == nil {
+			err = stopErr
+		}
+	}
+	return err
+}
+
+func (p *parts) serveJoins(ctx context.Context) error {
+	return cluster.ServeJoin(ctx, p.joins, joinHost{p}, p.cfg.Logger.With("part", "join"))
+}

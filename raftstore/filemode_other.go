@@ -1,0 +1,5 @@
+//go:build !unix
+
+package raftstore
+
+const checkMode = false
