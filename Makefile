@@ -27,10 +27,10 @@ proof: fuzz
 fuzz:
 	$(GO) test -run '^$$' -fuzz '^FuzzTheStoreAgreesWithTheModel$$' -fuzztime $(FUZZ) -fuzzminimizetime 1x -parallel 2 ./raftstore
 
-# The same for an hour or so: PINTLE_LONG is how many seconds each cluster of the histories is tested.
+# The same for half an hour or so: PINTLE_LONG is how many seconds each cluster of the histories is tested.
 test-long: deps
 	@date -u '+make test-long, %Y-%m-%d, at '$$(git rev-parse --short HEAD)
-	PINTLE_LONG=900 $(MAKE) --no-print-directory proof FUZZ=10m
+	PINTLE_LONG=600 $(MAKE) --no-print-directory proof FUZZ=5m
 
 bench: deps
 	@.ci/deps nginx-light wrk
