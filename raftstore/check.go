@@ -199,7 +199,7 @@ func (f *files) check(ctx context.Context, m *machine, v *view, known map[place]
 }
 
 func (s *stateFile) check(ctx context.Context, m *machine, v *view, known map[place]*version, bad func(string, ...any)) {
-	if damage := checkPages(s.db.Path(), true); len(damage) > 0 {
+	if damage := checkPages(s.path, true); len(damage) > 0 {
 		for _, err := range damage {
 			bad("state file: %v", err)
 		}

@@ -88,7 +88,7 @@ func (s *snapshots) check(bad func(string, ...any)) {
 // which Open would cut off, is no damage.
 func openToRead(cfg *Config) (_ *files, err error) {
 	path := func(name string) string { return filepath.Join(cfg.Dir, name) }
-	f := &files{}
+	f := &files{alone: true}
 	defer func() {
 		if err != nil {
 			_ = f.close()
@@ -130,7 +130,7 @@ func openToRead(cfg *Config) (_ *files, err error) {
 	if err != nil {
 		return nil, err
 	}
-	f.state = &stateFile{db: db, file: file, ring: f.ring}
+	f.state = &stateFile{db: db, file: file, path: path(fileState), ring: f.ring}
 	f.closers = append(f.closers, f.state.close)
 	err = f.state.view(func(tx *bolt.Tx) error {
 		for _, b := range [][]byte{bucketMeta, bucketRev, bucketVal, bucketLease} {

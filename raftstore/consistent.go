@@ -13,10 +13,21 @@ type ends struct {
 	lastTerm    uint64 // of the last entry
 	term        uint64 // raft's current one
 	note        *snapshotNote
+	// alone: there are no other members. Among others, a state that one of them sent may be ahead of
+	// the log: the entries between are committed, will come, and are skipped.
+	alone bool
+}
+
+// end is the last entry that raft knows.
+func (e *ends) end() uint64 {
+	if e.note != nil {
+		return max(e.last, e.note.Index)
+	}
+	return e.last
 }
 
 func (f *files) ends(durable uint64) (ends, error) {
-	e := ends{durable: durable, note: f.snaps.note()}
+	e := ends{durable: durable, note: f.snaps.note(), alone: f.alone}
 	e.first, _ = f.segs.FirstIndex()
 	e.last, _ = f.segs.LastIndex()
 	var err error
@@ -48,19 +59,12 @@ func (e *ends) check() error {
 		return fmt.Errorf("%w: the state file ends at entry %d and the log begins at %d: %s", ErrCorrupt, e.durable, e.first, help)
 	case e.note != nil && e.first > e.note.Index+1:
 		return fmt.Errorf("%w: the snapshot ends at entry %d and the log begins at %d: %s", ErrCorrupt, e.note.Index, e.first, help)
-	case e.last < e.durable && !e.installed():
+	case e.alone && e.end() < e.durable:
 		return fmt.Errorf("%w: the state file has entry %d and the log ends at %d: %s", ErrCorrupt, e.durable, e.last, help)
 	case e.term < e.lastTerm:
 		return fmt.Errorf("%w: raft's term is %d and the last entry has term %d: %s", ErrCorrupt, e.term, e.lastTerm, help)
 	}
 	return nil
-}
-
-// installed says whether the state may have come from another member, and then be ahead of the log:
-// the entries between are committed, will come, and are skipped.
-func (e *ends) installed() bool {
-	return e.note != nil && e.durable <= e.note.Durable &&
-		len(raft.DecodeConfiguration(e.note.Configuration).Servers) > 1
 }
 
 // term is that of an entry.

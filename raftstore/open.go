@@ -30,6 +30,7 @@ type files struct {
 	segs    *logStore // nil in memory
 	stable  raft.StableStore
 	snaps   *snapshots
+	alone   bool // there are no other members
 	closers []func() error
 }
 
@@ -57,7 +58,7 @@ func openFolder(cfg *Config, fill func(*stateFile) error) (_ *files, err error) 
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
-	f := &files{}
+	f := &files{alone: true}
 	defer func() {
 		if err != nil {
 			_ = f.close()

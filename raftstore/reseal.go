@@ -209,7 +209,7 @@ const resealBytes = 4 << 20
 
 // rewrite replaces the file by one that is sealed with the current key. Nothing else may use it.
 func (s *stateFile) rewrite() error {
-	path := s.db.Path()
+	path := s.path
 	tmp := path + ".new"
 	if err := os.RemoveAll(tmp); err != nil {
 		return err

@@ -26,6 +26,7 @@ import (
 // Versions and values are apart so that opening reads the small half only.
 type stateFile struct {
 	db     *bolt.DB
+	path   string
 	file   *os.File // beneath db
 	broken error    // see update
 	lost   error    // see flushTaken; guarded by flushing
@@ -63,7 +64,7 @@ func openState(path string, ring *keyring, hook func(string) error) (*stateFile,
 	if err != nil {
 		return nil, fmt.Errorf("open state file %s: %w", path, err)
 	}
-	s := &stateFile{db: db, file: file, hook: hook, ring: ring}
+	s := &stateFile{db: db, file: file, path: path, hook: hook, ring: ring}
 	err = s.view(func(tx *bolt.Tx) error {
 		if tx.Bucket(bucketMeta) != nil {
 			meta, err := ring.stateMeta(tx)
