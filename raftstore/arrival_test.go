@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	bolt "go.etcd.io/bbolt"
 )
 
 // A crash may come between the steps in which a state from another member is put in place.
@@ -41,6 +42,12 @@ func TestOpenFinishesAnArrivalThatACrashInterrupted(t *testing.T) {
 				if err := f.log.StoreLog(&raft.Log{Index: i + 1, Term: 2, Data: []byte(fmt.Sprint(i))}); err != nil {
 					t.Fatal(err)
 				}
+			}
+			err = f.state.update(func(tx *bolt.Tx) error {
+				return putMeta(tx, &stateMeta{applied: 20, brought: 20}, f.ring.sealer())
+			})
+			if err != nil {
+				t.Fatal(err)
 			}
 			if err := f.stable.SetUint64([]byte("CurrentTerm"), 3); err != nil {
 				t.Fatal(err)
