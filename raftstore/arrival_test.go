@@ -35,6 +35,9 @@ func TestOpenFinishesAnArrivalThatACrashInterrupted(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if err := f.stable.SetUint64([]byte("CurrentTerm"), 3); err != nil {
+				t.Fatal(err)
+			}
 			if err := f.log.DeleteRange(1, 1); err != nil {
 				t.Fatal(err)
 			}
