@@ -56,7 +56,7 @@ func long() bool { return os.Getenv("PINTLE_LONG") != "" }
 func TestNothingAcknowledgedIsLostWhenPowerFails(t *testing.T) {
 	cuts := 80 // for each unit of weight
 	if long() {
-		cuts = 600
+		cuts = 400
 	}
 	total, losses := 0, 0
 	for _, w := range workloads {
