@@ -9,7 +9,7 @@ RACE = -race '-gcflags=github.com/tetratelabs/wazero/...=-race=false'
 # How long each fuzzing of the store lasts.
 FUZZ ?= 10s
 
-.PHONY: quickstart test test-long proof fuzz bench lint deps
+.PHONY: quickstart test test-long proof powerloss linearizable fuzz bench lint deps
 
 quickstart: deps
 	$(GO) run ./examples/quickstart $(ARGS)
@@ -24,18 +24,23 @@ test: deps lint
 	@$(MAKE) --no-print-directory proof
 
 # The store's proofs: a sample of each. internal/e2e/powerloss and internal/e2e/linearizable say what they prove.
-proof: fuzz
-	cd internal/e2e && $(GO) test -count=1 -v -timeout 40m ./powerloss | grep -v -e '^=== '
+proof: fuzz linearizable powerloss
+
+powerloss:
+	cd internal/e2e && $(GO) test -count=1 -v -timeout 60m ./powerloss | grep -v -e '^=== '
+
+linearizable:
 	cd internal/e2e && $(GO) test -count=1 -v -timeout 60m -tags raftstore_faults ./linearizable | grep -v -e '^=== '
 
 # Fuzzing the store against its model. Its goroutines make coverage waver: to minimize costs time and gains nothing.
 fuzz:
 	$(GO) test -run '^$$' -fuzz '^FuzzTheStoreAgreesWithTheModel$$' -fuzztime $(FUZZ) -fuzzminimizetime 1x -parallel 2 ./raftstore
 
-# The same for an hour or so: PINTLE_LONG is how many seconds each cluster of the histories is tested.
+# The same for half an hour: PINTLE_LONG is how many seconds each cluster of the histories is tested. What they do
+# most is wait, so two at a time.
 test-long: deps
 	@date -u '+make test-long, %Y-%m-%d, at '$$(git rev-parse --short HEAD)
-	PINTLE_LONG=900 $(MAKE) --no-print-directory proof FUZZ=10m
+	PINTLE_LONG=480 $(MAKE) --no-print-directory -j2 --output-sync=target proof FUZZ=5m
 
 bench: deps
 	@.ci/deps nginx-light wrk

@@ -17,10 +17,13 @@ func within(t testing.TB, d time.Duration) context.Context {
 	return ctx
 }
 
+// clusterKinds are where a cluster keeps what it has.
+var clusterKinds = map[string]raftstoretest.ClusterConfig{"memory": {Memory: true}, "disk": {}, "sealed": {KeyProvider: raftstoretest.Key()}}
+
 func TestEveryMemberWritesAndReads(t *testing.T) {
-	for _, memory := range []bool{true, false} {
-		t.Run(fmt.Sprintf("memory=%v", memory), func(t *testing.T) {
-			c := raftstoretest.NewCluster(t, raftstoretest.ClusterConfig{Memory: memory})
+	for name, cfg := range clusterKinds {
+		t.Run(name, func(t *testing.T) {
+			c := raftstoretest.NewCluster(t, cfg)
 			ctx := within(t, 60*time.Second)
 			for i, s := range c.Stores() {
 				key := fmt.Sprintf("k%d", i)

@@ -28,6 +28,11 @@ func TestConformance(t *testing.T) {
 			return newRestartable(t, raftstore.Config{NoAutoCompact: true, Clock: clock, Dir: t.TempDir()})
 		})
 	})
+	t.Run("sealed", func(t *testing.T) {
+		raftstoretest.Conformance(t, func(t *testing.T, clock raftstore.Clock) raftstoretest.Store {
+			return newRestartable(t, raftstore.Config{NoAutoCompact: true, Clock: clock, Dir: t.TempDir(), KeyProvider: raftstoretest.Key()})
+		})
+	})
 }
 
 // restartable is a store on disk that starts again in place.

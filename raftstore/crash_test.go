@@ -48,6 +48,8 @@ func TestCrashChild(t *testing.T) {
 	select {}
 }
 
+// A kill takes nothing that was written, synced or not: this proves that what is acknowledged was
+// written, and that recovery works. internal/e2e/powerloss proves the syncs.
 func TestAcknowledgedWritesSurviveKill(t *testing.T) {
 	dir := t.TempDir()
 	acked := map[string]int{}

@@ -158,9 +158,9 @@ func TestLeadershipIsHandedOverBeforeAStop(t *testing.T) {
 }
 
 func TestAMemberThatLagsIsSentTheState(t *testing.T) {
-	for _, memory := range []bool{false, true} {
-		t.Run(fmt.Sprintf("memory=%v", memory), func(t *testing.T) {
-			c := raftstoretest.NewCluster(t, raftstoretest.ClusterConfig{Memory: memory})
+	for name, cfg := range clusterKinds {
+		t.Run(name, func(t *testing.T) {
+			c := raftstoretest.NewCluster(t, cfg)
 			ctx := within(t, 60*time.Second)
 			_, leader := c.Leader()
 			id, behind := c.Follower()
@@ -249,8 +249,25 @@ func TestAMemberThatLagsIsSentTheState(t *testing.T) {
 				}
 			}
 			same(behind)
-			if memory {
+			if cfg.Memory {
 				return
+			}
+			// And once more, in the same run: the second file takes the place of the first.
+			c.Net.Isolate(raftstoretest.Address(id))
+			for i := range 50 {
+				put(i)
+			}
+			if err := leader.CutLog(); err != nil {
+				t.Fatal(err)
+			}
+			first = leader.FirstIndex()
+			c.Net.Heal()
+			for behind.FirstIndex() < first-10 || behind.Revision() < leader.Revision() {
+				if ctx.Err() != nil {
+					t.Fatalf("its log begins at %d, the leader's at %d", behind.FirstIndex(), first)
+				}
+				put(0)
+				time.Sleep(time.Millisecond)
 			}
 			c.Kill(id)
 			behind = c.Start(id)

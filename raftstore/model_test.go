@@ -19,7 +19,7 @@ import (
 )
 
 // A script of bytes drives a store and a plain model through the same calls: transactions with
-// compares, leases, compactions, restarts, crashes, backups and restores. Every answer, every error
+// compares, leases, compactions, restarts, crashes, backups and restores, sealed or not. Every answer, every error
 // and every watch must be the same, and in the end every retained revision and the whole history.
 
 func FuzzTheStoreAgreesWithTheModel(f *testing.F) {
@@ -37,6 +37,9 @@ func FuzzTheStoreAgreesWithTheModel(f *testing.F) {
 		}
 		d := &driver{T: t, script: b, m: raftstoretest.NewModel(nil), dir: fastDir(t)}
 		d.cfg = raftstore.Config{Dir: filepath.Join(d.dir, "0"), NoAutoCompact: true}
+		if d.n(2) == 1 {
+			d.cfg.KeyProvider = raftstoretest.Key()
+		}
 		raftstore.SetFault(&d.cfg, d.fault)
 		d.start()
 		for len(d.script) > 0 {
@@ -198,6 +201,8 @@ func (d *driver) step() {
 	case n < 60:
 		rev := d.rev()
 		d.same("compact", d.s.Compact(ctx, rev), d.m.Compact(ctx, rev))
+	case n < 61 && d.cfg.KeyProvider != nil && d.n(2) == 0:
+		d.same("rotate the data key", d.s.RotateKey(ctx), nil)
 	case n < 61:
 		d.stop()
 		d.start()

@@ -110,25 +110,37 @@ var powerLossScripts = map[string]func(*powerLoss){
 		c.close()
 	},
 	// Three members on one disk. One is away until the log no longer has what it lacks.
-	"a snapshot is installed": func(c *powerLoss) {
-		cluster := raftstoretest.NewCluster(c.t, raftstoretest.ClusterConfig{Configure: func(id string, cfg *raftstore.Config) {
-			cfg.Dir, cfg.NoAutoCompact = filepath.Join(c.dir, "cluster", id), true
-		}})
-		c.store, c.s = "cluster", cluster.Store("n1")
-		c.write(3, 6, 300)
-		cluster.Kill("n3")
-		c.write(3, 12, 3000)
-		for _, s := range cluster.Stores() {
-			if err := s.CutLog(); err != nil {
+	"a snapshot is installed":         func(c *powerLoss) { c.install(nil) },
+	"a snapshot is installed, sealed": func(c *powerLoss) { c.install(raftstoretest.Key()) },
+	"data keys are rotated": func(c *powerLoss) {
+		c.key = raftstoretest.Key()
+		c.open("data")
+		c.write(3, 10, 2000)
+		for range 3 {
+			rotated := make(chan error, 1)
+			go func() { rotated <- c.s.RotateKey(c.t.Context()) }()
+			c.write(3, 8, 500)
+			if err := <-rotated; err != nil {
 				c.t.Fatal(err)
 			}
 		}
-		c.write(3, 6, 300)
-		back := cluster.Start("n3")
-		if _, err := back.Range(c.t.Context(), raftstore.RangeRequest{CountOnly: true}); err != nil {
-			c.t.Fatal(err)
+		c.close()
+	},
+	"sealed and unsealed": func(c *powerLoss) {
+		c.open("data")
+		c.write(3, 8, 500)
+		for range 2 {
+			c.close()
+			c.key = raftstoretest.Key()
+			c.open("data")
+			c.write(3, 4, 500)
+			c.close()
+			c.unseal = true
+			c.open("data")
+			c.unseal, c.key = false, nil
+			c.write(3, 4, 500)
 		}
-		c.write(3, 6, 300)
+		c.close()
 	},
 	// Killed while it writes, and started again: what recovery does is interrupted, too.
 	"kills": func(c *powerLoss) {
@@ -137,13 +149,37 @@ var powerLossScripts = map[string]func(*powerLoss){
 	},
 }
 
+func (c *powerLoss) install(key raftstore.KeyProvider) {
+	cluster := raftstoretest.NewCluster(c.t, raftstoretest.ClusterConfig{Configure: func(id string, cfg *raftstore.Config) {
+		cfg.Dir, cfg.NoAutoCompact, cfg.KeyProvider = filepath.Join(c.dir, "cluster", id), true, key
+	}})
+	c.store, c.s = "cluster", cluster.Store("n1")
+	c.write(3, 6, 300)
+	cluster.Kill("n3")
+	c.write(3, 12, 3000)
+	for _, s := range cluster.Stores() {
+		if err := s.CutLog(); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	c.write(3, 6, 300)
+	back := cluster.Start("n3")
+	if _, err := back.Range(c.t.Context(), raftstore.RangeRequest{CountOnly: true}); err != nil {
+		c.t.Fatal(err)
+	}
+	c.write(3, 6, 300)
+}
+
 type powerLoss struct {
 	t     *testing.T
 	dir   string
 	marks *os.File
 	store string
-	s     *raftstore.Store
-	stop  func()
+	key   raftstore.KeyProvider
+	// unseal has the next open do so.
+	unseal bool
+	s      *raftstore.Store
+	stop   func()
 }
 
 func (c *powerLoss) mark(format string, args ...any) {
@@ -155,7 +191,7 @@ func (c *powerLoss) mark(format string, args ...any) {
 
 func (c *powerLoss) open(store string) {
 	c.store = store
-	c.s, c.stop = run(c.t, raftstore.Config{Dir: filepath.Join(c.dir, store), NoAutoCompact: true})
+	c.s, c.stop = run(c.t, raftstore.Config{Dir: filepath.Join(c.dir, store), NoAutoCompact: true, KeyProvider: c.key, Unseal: c.unseal})
 }
 
 func (c *powerLoss) close() { c.stop() }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -19,6 +20,9 @@ type ClusterConfig struct {
 	Members int
 	// Memory keeps everything in memory: a member that is killed forgets all, and must not come back.
 	Memory bool
+	// KeyProvider seals the folder of every member; nil: none, or Key where the environment has
+	// PINTLE_SEALED.
+	KeyProvider raftstore.KeyProvider
 	// Configure changes the configuration of a member, each time before it is opened; nil: nothing.
 	Configure func(id string, c *raftstore.Config)
 }
@@ -52,6 +56,9 @@ func NewCluster(t testing.TB, cfg ClusterConfig) *Cluster {
 	t.Helper()
 	if cfg.Members == 0 {
 		cfg.Members = 3
+	}
+	if cfg.KeyProvider == nil && os.Getenv("PINTLE_SEALED") != "" {
+		cfg.KeyProvider = Key()
 	}
 	c := &Cluster{Net: NewNet(), t: t, cfg: cfg, dir: t.TempDir(), members: map[string]*clusterMember{}}
 	t.Cleanup(c.stopAll)
@@ -108,7 +115,7 @@ func (c *Cluster) StartJoining(id string) *raftstore.Store {
 func (c *Cluster) Config(id string) raftstore.Config {
 	cfg := raftstore.Config{NodeID: id, Network: c.Net.Host(Address(id)), Address: Address(id)}
 	if !c.cfg.Memory {
-		cfg.Dir = filepath.Join(c.dir, id)
+		cfg.Dir, cfg.KeyProvider = filepath.Join(c.dir, id), c.cfg.KeyProvider
 	}
 	if c.cfg.Configure != nil {
 		c.cfg.Configure(id, &cfg)

@@ -1,5 +1,7 @@
 // Package raftstoretest proves stores right. It is for tests.
 //
+// NewCluster runs a store of several members in this process, on a Net that can be cut and slowed.
+//
 // Conformance runs the suite of properties that raftstore promises against anything with its
 // methods: Store is the contract in raftstore's own types, Of adapts a *raftstore.Store, and Model
 // is the plainest implementation that passes, for tests that compare a store with what it should be.

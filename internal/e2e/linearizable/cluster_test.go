@@ -68,8 +68,8 @@ func linearizable(t *testing.T, members int) {
 			t.Fatalf("round %d of %v, seed %d", round, names, seed)
 		}
 	}
-	fmt.Printf("linearizability: %d members, %d histories of %d operations, %d revisions, 0 violations; %v\n",
-		members, histories, operations, tr.revision, acts)
+	fmt.Printf("linearizability: %d members, %d histories of %d operations, %d revisions, %s, 0 violations; %v\n",
+		members, histories, operations, tr.revision, tr.l.summary(), acts)
 }
 
 // trial is one cluster with its nemesis and its watchers.
@@ -83,6 +83,7 @@ type trial struct {
 	began    time.Time
 	revision int64
 	members  []string
+	deck     []string // actions that are still to come
 }
 
 func newTrial(t *testing.T, members int, seed uint64) *trial {
@@ -93,7 +94,9 @@ func newTrial(t *testing.T, members int, seed uint64) *trial {
 	ctx, cancel := context.WithCancel(context.Background())
 	var watching sync.WaitGroup
 	for _, id := range tr.members {
-		watching.Go(func() { tr.l.follow(ctx, id, 0, func() *raftstore.Store { return tr.c.Store(id) }) })
+		current := func() *raftstore.Store { return tr.c.Store(id) }
+		watching.Go(func() { tr.l.follow(ctx, id, 0, current) })
+		watching.Go(func() { fencedWrites(ctx, current) })
 	}
 	t.Cleanup(func() { cancel(); watching.Wait() }) // before the cluster stops
 	return tr
@@ -102,9 +105,12 @@ func newTrial(t *testing.T, members int, seed uint64) *trial {
 // round runs clients while the nemesis acts, heals, and returns what is wrong.
 func (tr *trial) round(number int) (h *history, names []string, problems []error) {
 	h = &history{ops: map[string][]operation{}}
-	all := actionNames()
 	for range 1 + tr.r.IntN(2) {
-		names = append(names, all[tr.r.IntN(len(all))])
+		if len(tr.deck) == 0 { // each action has its turn
+			tr.deck = actionNames()
+			tr.r.Shuffle(len(tr.deck), func(i, j int) { tr.deck[i], tr.deck[j] = tr.deck[j], tr.deck[i] })
+		}
+		names, tr.deck = append(names, tr.deck[0]), tr.deck[1:]
 	}
 	length := time.Duration(300+tr.r.IntN(500)) * time.Millisecond
 	ctx, end := context.WithTimeout(context.Background(), length)
@@ -119,8 +125,10 @@ func (tr *trial) round(number int) (h *history, names []string, problems []error
 	defer stop()
 	for _, name := range names {
 		sleep(ctx, time.Duration(tr.r.IntN(150))*time.Millisecond)
-		if len(tr.n.down) > 0 && name != "peace" {
-			continue // one thing at a time: a majority is to be there
+		if len(tr.n.down) > 0 {
+			if err := tr.n.heal(acting); err != nil { // a majority is to be there
+				problems = append(problems, err)
+			}
 		}
 		once, done := context.WithTimeout(acting, 2*time.Second) // who is cut off may wait in vain
 		err := actions[name](once, tr.n)

@@ -12,6 +12,7 @@
 //   - Exactly once (ledger.go): a watcher on each member sees each revision once, in order, through
 //     restarts and elections; all see the same; every acknowledged write is in it at its revision;
 //     no write is in it twice, and none that was refused.
+//   - Fenced (fenced.go): in the order of the revisions, the terms of writes that carry one never fall.
 //   - Members agree at the end of each round: the same revision, and Store.Check is content.
 //
 // # The nemesis

@@ -19,6 +19,9 @@ type ledger struct {
 	reached  map[string]int64 // by member
 	problems []error
 	relists  int
+	// Of fenced writes: the term of the newest, and how many there were.
+	term       uint64
+	fencedSeen int
 }
 
 func newLedger() *ledger {
@@ -60,6 +63,9 @@ func (l *ledger) compare(member string, rev int64, events []raftstore.Event) {
 	if !known {
 		l.revs[rev] = events
 		for _, e := range events {
+			if e.KV.Key == fencedKey {
+				l.fenced(e)
+			}
 			if e.Type == raftstore.Put && strings.HasSuffix(e.KV.Key, "/a") { // b also gets what a was
 				name := e.KV.Key + "=" + string(e.KV.Value)
 				if before := l.seen[name]; before != 0 {

@@ -117,6 +117,7 @@ var actions = map[string]func(context.Context, *nemesis) error{
 	"join and leave":   joinAndLeave,
 	"compaction":       compaction,
 	"snapshots":        snapshots,
+	"lag":              lag,
 	"backup":           backup,
 }
 
@@ -265,6 +266,7 @@ func diskStalls(ctx context.Context, n *nemesis) error {
 
 // joinAndLeave: a new member gets the state as a snapshot where the log no longer begins at 1.
 func joinAndLeave(_ context.Context, n *nemesis) error {
+	n.c.Net.Heal() // it waits until the member has joined
 	n.next++
 	id := fmt.Sprintf("g%d", n.next)
 	n.c.Join(id)
@@ -288,6 +290,14 @@ func snapshots(_ context.Context, n *nemesis) error {
 		_ = raftstore.Snapshot(s) // nothing new to snapshot is an error, too
 	}
 	return nil
+}
+
+// lag: a member is away until the others have cut what it lacks from their logs. It is sent a snapshot
+// when it is back.
+func lag(ctx context.Context, n *nemesis) error {
+	n.kill(n.shuffled()[0])
+	sleep(ctx, 200*time.Millisecond)
+	return snapshots(ctx, n)
 }
 
 // backup makes a backup under load, restores it, and looks at what it holds.

@@ -19,16 +19,23 @@ func single(ctx context.Context, dir string) ([]*raftstore.Store, func() error, 
 	return start(ctx, raftstore.Config{Dir: dir, NoAutoCompact: true})
 }
 
+// sealed opens one that is sealed, or seals it.
+func sealed(ctx context.Context, dir string) ([]*raftstore.Store, func() error, error) {
+	return start(ctx, raftstore.Config{Dir: dir, NoAutoCompact: true, KeyProvider: raftstoretest.Key()})
+}
+
 // cluster opens the three members whose folders are below dir. They lost their power together.
-func cluster(ctx context.Context, dir string) ([]*raftstore.Store, func() error, error) {
-	net := raftstoretest.NewNet()
-	var cfgs []raftstore.Config
-	for _, id := range []string{"n1", "n2", "n3"} {
-		at := raftstoretest.Address(id)
-		cfgs = append(cfgs, raftstore.Config{Dir: filepath.Join(dir, id), NodeID: id, Network: net.Host(at), Address: at,
-			Join: id != "n1", NoAutoCompact: true, RemoveDeadAfter: -1})
+func cluster(key raftstore.KeyProvider) opener {
+	return func(ctx context.Context, dir string) ([]*raftstore.Store, func() error, error) {
+		net := raftstoretest.NewNet()
+		var cfgs []raftstore.Config
+		for _, id := range []string{"n1", "n2", "n3"} {
+			at := raftstoretest.Address(id)
+			cfgs = append(cfgs, raftstore.Config{Dir: filepath.Join(dir, id), NodeID: id, Network: net.Host(at), Address: at,
+				Join: id != "n1", NoAutoCompact: true, RemoveDeadAfter: -1, KeyProvider: key})
+		}
+		return start(ctx, cfgs...)
 	}
-	return start(ctx, cfgs...)
 }
 
 func start(ctx context.Context, cfgs ...raftstore.Config) (stores []*raftstore.Store, stop func() error, err error) {

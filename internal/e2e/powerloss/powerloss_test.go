@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/pintle/pintle/raftstore/raftstoretest"
 )
 
 func TestMain(m *testing.M) {
@@ -38,7 +40,15 @@ var workloads = []workload{
 	{script: "compaction and leases", weight: 3, open: single},
 	{script: "backup and restore", weight: 3, open: single},
 	{script: "kills", weight: 3, kills: 250, open: single},
-	{script: "a snapshot is installed", weight: 1, open: cluster, renames: "state.db"},
+	{script: "a snapshot is installed", weight: 1, open: cluster(nil), renames: "state.db"},
+	{script: "a snapshot is installed, sealed", weight: 1, open: cluster(raftstoretest.Key()), renames: "state.db"},
+	{script: "data keys are rotated", weight: 3, open: sealed, renames: "KEYS"},
+	{script: "sealed and unsealed", weight: 3, open: sealed, renames: "state.db"},
+}
+
+// renamed is where the file is replaced for the first time; -1: nowhere.
+func (w *workload) renamed(rec recording) int {
+	return slices.IndexFunc(rec, func(o op) bool { return o.kind == move && o.newName == w.renames })
 }
 
 func long() bool { return os.Getenv("PINTLE_LONG") != "" }
@@ -46,13 +56,13 @@ func long() bool { return os.Getenv("PINTLE_LONG") != "" }
 func TestNothingAcknowledgedIsLostWhenPowerFails(t *testing.T) {
 	cuts := 80 // for each unit of weight
 	if long() {
-		cuts = 600
+		cuts = 400
 	}
 	total, losses := 0, 0
 	for _, w := range workloads {
 		t.Run(strings.ReplaceAll(w.script, " ", "-"), func(t *testing.T) {
 			rec := recorded(t, w)
-			if w.renames != "" && !slices.ContainsFunc(rec, func(o op) bool { return o.kind == move && o.newName == w.renames }) {
+			if w.renames != "" && w.renamed(rec) < 0 {
 				t.Fatalf("%s was never replaced", w.renames)
 			}
 			c := cutter{rec: rec, open: w.open, seed: 1}
@@ -86,6 +96,7 @@ type cutter struct {
 	open   opener
 	deaf   func(kind kind, path string) bool
 	seed   uint64
+	from   int // no cut is before this operation
 	enough int // stop at so many losses; 0: never
 }
 
@@ -102,7 +113,7 @@ func (c *cutter) cut(ctx context.Context, tmp string, n int) (losses []error) {
 			p, promised := newPlatter(c.deaf), all{}
 			// This worker's places, each with a fate of its own: n in all, spread over the recording.
 			for i := w; i < n && ctx.Err() == nil; i += workers {
-				for place := i * len(c.rec) / n; p.at <= place; {
+				for place := c.from + i*(len(c.rec)-c.from)/n; p.at <= place; {
 					if o := c.rec[p.at]; o.kind == mark {
 						if err := promised.note(o.text); err != nil {
 							panic(err)
