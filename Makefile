@@ -22,10 +22,10 @@ test: deps lint
 proof: fuzz linearizable powerloss
 
 powerloss:
-	cd internal/e2e && $(GO) test -count=1 -v -timeout 60m ./powerloss | grep -v -e '^=== '
+	cd internal/e2e && $(GO) test -count=1 -v -timeout 60m ./powerloss | grep --line-buffered -v -e '^=== '
 
 linearizable:
-	cd internal/e2e && $(GO) test -count=1 -v -timeout 60m -tags raftstore_faults ./linearizable | grep -v -e '^=== '
+	cd internal/e2e && $(GO) test -count=1 -v -timeout 60m -tags raftstore_faults ./linearizable | grep --line-buffered -v -e '^=== '
 
 # Fuzzing the store against its model. Its goroutines make coverage waver: to minimize costs time and gains nothing.
 fuzz:
