@@ -2,10 +2,13 @@ package orchestrator_test
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,6 +16,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/pintle/pintle/orchestrator"
+	"github.com/pintle/pintle/raftstore"
 )
 
 func TestARestoredClusterIsTheSameCluster(t *testing.T) {
@@ -96,4 +100,74 @@ func flipped(b []byte, at int) []byte {
 	b = bytes.Clone(b)
 	b[at] ^= 1
 	return b
+}
+
+func TestASealedClusterIsRestoredFromEitherBackup(t *testing.T) {
+	key, err := raftstore.CreateFileKey(filepath.Join(t.TempDir(), "key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	scheduled := t.TempDir()
+	cfg := orchestrator.Config{DataDir: t.TempDir(), Member: "box-1", KeyProvider: key, Backups: raftstore.BackupSchedule{Dir: scheduled}}
+	old := newOrchestrator(t, cfg)
+	stop := start(t, old)
+	var files []raftstore.BackupFile
+	for deadline := time.Now().Add(time.Minute); len(files) == 0; time.Sleep(10 * time.Millisecond) {
+		if files, err = raftstore.ListBackups(scheduled, ""); err != nil || time.Now().After(deadline) {
+			t.Fatal("no backup was made", err)
+		}
+	}
+	var own bytes.Buffer
+	if err := old.Backup(t.Context(), &own); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	store, err := os.ReadFile(files[0].Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	unkeyed := orchestrator.Config{DataDir: t.TempDir()}
+	if err := orchestrator.Restore(unkeyed, bytes.NewReader(own.Bytes())); !errors.Is(err, raftstore.ErrKey) {
+		t.Errorf("without the key: %v", err)
+	}
+	pki := filepath.Join(cfg.DataDir, "pki")
+	cfg.Backups = raftstore.BackupSchedule{}
+	for name, c := range map[string]struct {
+		backup []byte
+		keys   bool // the folder pki is brought back beforehand
+		member string
+	}{
+		"the cluster's": {own.Bytes(), false, "box-2"},
+		"the store's":   {store, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := cfg
+			cfg.DataDir, cfg.Member = t.TempDir(), c.member
+			if c.keys {
+				if err := orchestrator.Restore(cfg, bytes.NewReader(c.backup)); err == nil || !strings.Contains(err.Error(), "folder pki") {
+					t.Errorf("without the cluster's keys: %v", err)
+				}
+				if err := os.CopyFS(filepath.Join(cfg.DataDir, "pki"), os.DirFS(pki)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := orchestrator.Restore(cfg, bytes.NewReader(c.backup)); err != nil {
+				t.Fatal(err)
+			}
+			data, err := os.ReadFile(filepath.Join(cfg.DataDir, "member.json"))
+			if want := cmp.Or(c.member, "single"); err != nil || !strings.Contains(string(data), `"`+want+`"`) {
+				t.Errorf("it is member %s, %v; want %s", data, err, want)
+			}
+			o := newOrchestrator(t, cfg)
+			defer start(t, o)()
+			client, err := kubernetes.NewForConfig(o.RESTConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := client.CoreV1().Namespaces().Get(t.Context(), "kube-system", metav1.GetOptions{}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }

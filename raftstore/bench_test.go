@@ -16,7 +16,7 @@ func BenchmarkPut(b *testing.B) {
 			benchmarkPut(b, raftstore.Config{Dir: b.TempDir()}, clients)
 		})
 		// The same, sealed: what encryption at rest costs.
-		b.Run(fmt.Sprintf("clients=%d/sealed", clients), func(b *testing.B) {
+		b.Run(fmt.Sprintf("clients=%d,sealed", clients), func(b *testing.B) {
 			benchmarkPut(b, raftstore.Config{Dir: b.TempDir(), KeyProvider: newKey(b)}, clients)
 		})
 	}

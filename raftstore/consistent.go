@@ -60,7 +60,9 @@ func (e *ends) check() error {
 		return fmt.Errorf("%w: the state file ends at entry %d and the log begins at %d: %s", ErrCorrupt, e.durable, first, help)
 	case e.note != nil && first > e.note.Index+1:
 		return fmt.Errorf("%w: the snapshot ends at entry %d and the log begins at %d: %s", ErrCorrupt, e.note.Index, first, help)
-	case last < e.durable && e.brought < e.durable:
+	case e.note != nil && first > 0 && last < e.note.Index:
+		return fmt.Errorf("%w: the snapshot has entry %d and the log ends at %d: %s", ErrCorrupt, e.note.Index, last, help)
+	case max(last, e.noted()) < e.durable && e.brought < e.durable:
 		return fmt.Errorf("%w: the state file has entry %d and the log ends at %d: %s", ErrCorrupt, e.durable, last, help)
 	case e.term < e.lastTerm:
 		return fmt.Errorf("%w: raft's term is %d and the last entry has term %d: %s", ErrCorrupt, e.term, e.lastTerm, help)
@@ -68,10 +70,18 @@ func (e *ends) check() error {
 	return nil
 }
 
+// noted is the entry up to which the log may have been cut, all of it perhaps.
+func (e *ends) noted() uint64 {
+	if e.note == nil {
+		return 0
+	}
+	return e.note.Index
+}
+
 // stale says whether the log is from before a state that another member sent: it ends before what the
 // note says, or contradicts it.
 func (e *ends) stale() bool {
-	return e.note != nil && e.first > 0 && (e.last < e.note.Index || e.noteTerm != 0 && e.noteTerm != e.note.Term)
+	return e.note != nil && e.first > 0 && e.note.Index <= e.brought && (e.last < e.note.Index || e.noteTerm != 0 && e.noteTerm != e.note.Term)
 }
 
 // term is that of an entry.

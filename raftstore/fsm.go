@@ -149,7 +149,7 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 	if w.rev != old.rev || w.compacted != old.compacted {
 		m.publish(&view{root: w.root, rev: w.rev, compacted: w.compacted, log: w.log})
 	}
-	m.advanceLocked(index) // after it: who waits for the index reads the view
+	m.advanceLocked(index) // after the view: who is woken reads it at once
 	m.mu.Unlock()
 	return results, nil
 }

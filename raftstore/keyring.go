@@ -58,7 +58,7 @@ func openKeys(path string) (*keyring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open keys: %w", err)
 	}
-	msg, size, ok := readFrame(b)
+	msg, size, ok := readChecked(b)
 	if !ok || size != len(b) {
 		return nil, fmt.Errorf("%w: %s fails its checksum; bring it back from a copy of this folder, or restore a backup in another", ErrCorrupt, path)
 	}
@@ -208,7 +208,7 @@ func (r *keyring) saveLocked() error {
 		}
 		return nil
 	}
-	if err := writeFileSynced(r.path, appendFrame(nil, r.encode())); err != nil {
+	if err := writeFileSynced(r.path, appendChecked(nil, r.encode())); err != nil {
 		return fmt.Errorf("write keys: %w", err)
 	}
 	return nil

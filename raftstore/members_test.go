@@ -252,6 +252,23 @@ func TestAMemberThatLagsIsSentTheState(t *testing.T) {
 			if cfg.Memory {
 				return
 			}
+			// And once more, in the same run: the second file takes the place of the first.
+			c.Net.Isolate(raftstoretest.Address(id))
+			for i := range 50 {
+				put(i)
+			}
+			if err := leader.CutLog(); err != nil {
+				t.Fatal(err)
+			}
+			first = leader.FirstIndex()
+			c.Net.Heal()
+			for behind.FirstIndex() < first-10 || behind.Revision() < leader.Revision() {
+				if ctx.Err() != nil {
+					t.Fatalf("its log begins at %d, the leader's at %d", behind.FirstIndex(), first)
+				}
+				put(0)
+				time.Sleep(time.Millisecond)
+			}
 			c.Kill(id)
 			behind = c.Start(id)
 			<-behind.Ready()

@@ -175,7 +175,7 @@ func TestWhatIsWrittenIsThePublishedProtobuf(t *testing.T) {
 	}
 	sealed := newSealer(77, x)
 	frame := func(b []byte) []byte {
-		msg, _, ok := readFrame(b)
+		msg, _, ok := readChecked(b)
 		if !ok {
 			t.Fatal("no frame")
 		}

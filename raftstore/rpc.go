@@ -20,7 +20,7 @@ import (
 // store.proto, or, where the status says so, an error.
 const (
 	callHeader = 4 + 8 + 1
-	maxFrame   = 64 << 20
+	maxCall    = 64 << 20
 	// callWait bounds a call whose caller has all the time in the world; it is asked again then.
 	callWait = 10 * time.Second
 )
@@ -58,7 +58,7 @@ func readCall(r *bufio.Reader) (call uint64, kind uint8, payload []byte, err err
 		return 0, 0, nil, err
 	}
 	n := binary.LittleEndian.Uint32(head[:])
-	if n < 9 || n > maxFrame {
+	if n < 9 || n > maxCall {
 		return 0, 0, nil, fmt.Errorf("%w: a frame of %d bytes", ErrCorrupt, n)
 	}
 	payload = make([]byte, n-9)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -35,13 +36,17 @@ func TestABackupIsDueHoweverTheClockJumps(t *testing.T) {
 	}
 }
 
-type setClock struct{ now time.Time }
+// setClock is a clock that is set while the store runs.
+type setClock struct{ now atomic.Int64 }
 
-func (c *setClock) Now() time.Time { return c.now }
+func (c *setClock) Now() time.Time { return time.Unix(0, c.now.Load()).UTC() }
+
+func (c *setClock) set(now time.Time) { c.now.Store(now.UnixNano()) }
 
 // backupsIn has a store in memory and its backups, with a clock that is set by hand.
 func backupsIn(t *testing.T, c BackupSchedule) (*Store, *Backups, *setClock) {
-	clock := &setClock{now: time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC)}
+	clock := &setClock{}
+	clock.set(time.Date(2026, 11, 27, 12, 0, 0, 0, time.UTC))
 	s, _ := startStore(t, Config{Clock: clock, NoAutoCompact: true})
 	b, err := NewBackups(s, c)
 	if err != nil {
@@ -61,7 +66,7 @@ func TestTheNewestBackupsAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		// Back and forth by years: the order is that of the revisions.
-		clock.now = clock.now.AddDate([]int{3, -7}[i%2], 0, 0)
+		clock.set(clock.Now().AddDate([]int{3, -7}[i%2], 0, 0))
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint("other", i)), nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -100,7 +105,7 @@ func TestABackupThatFailsLeavesTheLastGoodOne(t *testing.T) {
 				t.Fatal(err)
 			}
 			good := b.Status().Newest
-			clock.now = clock.now.Add(time.Hour)
+			clock.set(clock.Now().Add(time.Hour))
 			b.fault = func(o string) error {
 				switch {
 				case o == op:
@@ -123,7 +128,7 @@ func TestABackupThatFailsLeavesTheLastGoodOne(t *testing.T) {
 				t.Fatal(err)
 			}
 			st := b.Status()
-			if !errors.Is(st.Err, want) || st.Failing != clock.now || st.Newest != good {
+			if !errors.Is(st.Err, want) || !st.Failing.Equal(clock.Now()) || st.Newest != good {
 				t.Fatalf("%+v", st)
 			}
 			files, err := os.ReadDir(dir)
@@ -145,12 +150,13 @@ func TestTheStoreRunsItsSchedule(t *testing.T) {
 	dir := t.TempDir()
 	for round := range 3 {
 		cfg := Config{Dir: filepath.Join(dir, "store"), KeyProvider: goldenKey(t, 1), Backups: BackupSchedule{Dir: filepath.Join(dir, "backups"), Every: time.Hour}}
-		clock := &setClock{now: time.Date(2026+round, 11, 27, 12, 0, 0, 0, time.UTC)}
+		clock := &setClock{}
+		clock.set(time.Date(2026+round, 11, 27, 12, 0, 0, 0, time.UTC))
 		cfg.Clock = clock
 		s, stop := startStore(t, cfg)
 		// After downtime of a year, one backup is made up for at once.
 		for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
-			if st := s.Backups().Status(); st.Newest.Time.Equal(clock.now) {
+			if st := s.Backups().Status(); st.Newest.Time.Equal(clock.Now()) {
 				break
 			} else if st.Err != nil || time.Now().After(deadline) {
 				t.Fatalf("%+v", st)

@@ -43,7 +43,7 @@ func decodeSegHeader(b []byte) (first uint64, key uint32, ok bool) {
 // sealed are the entry's data; they are bound to the fields before them.
 func appendRecord(b []byte, l *raft.Log, synced uint32, seal *sealer) []byte {
 	start := len(b)
-	b = beginFrame(b)
+	b = beginChecked(b)
 	b = putFixed32(b, 1, synced)
 	b = putVarint(b, 2, l.Index)
 	b = putVarint(b, 3, l.Term)
@@ -51,19 +51,22 @@ func appendRecord(b []byte, l *raft.Log, synced uint32, seal *sealer) []byte {
 	if !l.AppendedAt.IsZero() {
 		b = putVarint(b, 5, uint64(l.AppendedAt.UnixNano()))
 	}
-	place := b[start+frameHeader:]
+	place := b[start+checkedHeader:]
 	if seal.id == 0 {
 		n := sizeBytes(1, l.Extensions) + sizeBytes(2, l.Data)
 		b = protowire.AppendVarint(protowire.AppendTag(b, 6, protowire.BytesType), uint64(n))
 		b = putBytes(putBytes(b, 1, l.Extensions), 2, l.Data)
 	} else {
-		payload := putBytes(putBytes(make([]byte, 0, len(l.Extensions)+len(l.Data)+16), 1, l.Extensions), 2, l.Data)
+		payload := putBytes(putBytes(seal.scratch[:0], 1, l.Extensions), 2, l.Data)
+		if cap(payload) <= 2<<20 { // a larger one should not stay in memory
+			seal.scratch = payload
+		}
 		nonce := seal.next()
 		b = protowire.AppendVarint(protowire.AppendTag(b, 6, protowire.BytesType), uint64(len(payload)+sealTag))
 		b = seal.aead.Seal(b, nonce[12:], payload, place)
 		b = putBytes(b, 7, nonce)
 	}
-	endFrame(b, start)
+	endChecked(b, start)
 	return b
 }
 
@@ -85,7 +88,7 @@ type record struct {
 
 // parseRecord reads the record at the start of b; ok is false where no sound one is.
 func parseRecord(b []byte) (r record, size int, ok bool) {
-	msg, size, ok := readFrame(b)
+	msg, size, ok := readChecked(b)
 	if !ok {
 		return record{}, 0, false
 	}

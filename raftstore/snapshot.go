@@ -65,18 +65,18 @@ func (s *snapshots) note() *snapshotNote {
 const notePlace = "snapshot configuration"
 
 func (n *snapshotNote) encode(seal *sealer) []byte {
-	b := putVarint(beginFrame(nil), 1, uint64(n.Version))
+	b := putVarint(beginChecked(nil), 1, uint64(n.Version))
 	b = putVarint(b, 2, n.Index)
 	b = putVarint(b, 3, n.Term)
 	b = putMessage(b, 4, seal.blob(nil, notePlace, n.Configuration))
 	b = putVarint(b, 5, n.ConfigurationIndex)
 	b = putVarint(b, 6, n.Durable)
-	endFrame(b, 0)
+	endChecked(b, 0)
 	return b
 }
 
 func decodeNote(b []byte, ring *keyring) (*snapshotNote, error) {
-	msg, size, ok := readFrame(b)
+	msg, size, ok := readChecked(b)
 	if !ok || size != len(b) {
 		return nil, fmt.Errorf("%w: %w", ErrCorrupt, errSum)
 	}

@@ -69,7 +69,7 @@ func readStable(b []byte, ring *keyring) (values map[string]string, good int, er
 	values = map[string]string{}
 	open := ring.opener()
 	for good < len(b) {
-		msg, size, ok := readFrame(b[good:])
+		msg, size, ok := readChecked(b[good:])
 		if !ok {
 			break
 		}
@@ -83,7 +83,7 @@ func readStable(b []byte, ring *keyring) (values map[string]string, good int, er
 	// Each record was synced before the next: only the last can be torn, and that one was never
 	// acknowledged to raft.
 	for at := good + 1; at < len(b); at++ {
-		if msg, _, ok := readFrame(b[at:]); ok {
+		if msg, _, ok := readChecked(b[at:]); ok {
 			if _, _, err := decodeStable(msg, &open); err == nil {
 				return nil, 0, fmt.Errorf("%w: a record is damaged and a later one is not: raft's vote may be lost. "+
 					"Restore a backup in another folder, or join the cluster anew", ErrCorrupt)
@@ -95,9 +95,9 @@ func readStable(b []byte, ring *keyring) (values map[string]string, good int, er
 
 func stableRecord(b []byte, seal *sealer, key, val string) []byte {
 	start := len(b)
-	b = putString(beginFrame(b), 1, key)
+	b = putString(beginChecked(b), 1, key)
 	b = putMessage(b, 2, seal.blob(nil, "stable "+key, []byte(val)))
-	endFrame(b, start)
+	endChecked(b, start)
 	return b
 }
 

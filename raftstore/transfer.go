@@ -455,7 +455,7 @@ func (t *transferReader) message() (kind byte, msg []byte, err error) {
 	if n == 0 {
 		return 0, nil, nil
 	}
-	if n > maxFrame {
+	if n > maxCall {
 		return 0, nil, fmt.Errorf("%w: a message of %d bytes", ErrCorrupt, n)
 	}
 	msg = make([]byte, n)

@@ -75,6 +75,8 @@ type sealer struct {
 	id    uint32 // of the data key; 0: it does not seal
 	aead  cipher.AEAD
 	nonce [nonceSize]byte
+	// scratch is for whoever puts together what is sealed.
+	scratch []byte
 }
 
 func newSealer(id uint32, x *xaes) *sealer {

@@ -46,6 +46,11 @@ var workloads = []workload{
 	{script: "sealed and unsealed", weight: 3, open: sealed, renames: "state.db"},
 }
 
+// renamed is where the file is replaced for the first time; -1: nowhere.
+func (w *workload) renamed(rec recording) int {
+	return slices.IndexFunc(rec, func(o op) bool { return o.kind == move && o.newName == w.renames })
+}
+
 func long() bool { return os.Getenv("PINTLE_LONG") != "" }
 
 func TestNothingAcknowledgedIsLostWhenPowerFails(t *testing.T) {
@@ -57,7 +62,7 @@ func TestNothingAcknowledgedIsLostWhenPowerFails(t *testing.T) {
 	for _, w := range workloads {
 		t.Run(strings.ReplaceAll(w.script, " ", "-"), func(t *testing.T) {
 			rec := recorded(t, w)
-			if w.renames != "" && !slices.ContainsFunc(rec, func(o op) bool { return o.kind == move && o.newName == w.renames }) {
+			if w.renames != "" && w.renamed(rec) < 0 {
 				t.Fatalf("%s was never replaced", w.renames)
 			}
 			c := cutter{rec: rec, open: w.open, seed: 1}
