@@ -27,20 +27,21 @@ test: deps lint
 proof: fuzz linearizable powerloss
 
 powerloss:
-	cd internal/e2e && $(GO) test -count=1 -v -timeout 60m ./powerloss | grep -v -e '^=== '
+	cd internal/e2e && $(GO) test -count=1 -v -timeout 60m ./powerloss | grep --line-buffered -v -e '^=== '
 
 linearizable:
-	cd internal/e2e && $(GO) test -count=1 -v -timeout 60m -tags raftstore_faults ./linearizable | grep -v -e '^=== '
+	cd internal/e2e && $(GO) test -count=1 -v -timeout 60m -tags raftstore_faults ./linearizable | grep --line-buffered -v -e '^=== '
 
 # Fuzzing the store against its model. Its goroutines make coverage waver: to minimize costs time and gains nothing.
 fuzz:
 	$(GO) test -run '^$$' -fuzz '^FuzzTheStoreAgreesWithTheModel$$' -fuzztime $(FUZZ) -fuzzminimizetime 1x -parallel 2 ./raftstore
 
 # The same for half an hour: PINTLE_LONG is how many seconds each cluster of the histories is tested. What they do
-# most is wait, so two at a time.
+# most is wait, so two at a time. Then the clusters of the store's tests with every member sealed.
 test-long: deps
 	@date -u '+make test-long, %Y-%m-%d, at '$$(git rev-parse --short HEAD)
 	PINTLE_LONG=480 $(MAKE) --no-print-directory -j2 --output-sync=target proof FUZZ=5m
+	PINTLE_SEALED=1 $(GO) test -count=1 -timeout 20m ./raftstore
 
 bench: deps
 	@.ci/deps nginx-light wrk

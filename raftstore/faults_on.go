@@ -16,6 +16,11 @@ func SetFault(c *Config, f func(op string) error) { c.fault = f }
 // Snapshot has raft take a snapshot and cut its log, to the last few entries: a member that lags more
 // is sent the snapshot.
 func Snapshot(s *Store) error {
+	select {
+	case <-s.started:
+	default:
+		return ErrClosed // nothing to snapshot yet
+	}
 	rc := s.raft.ReloadableConfig()
 	rc.TrailingLogs = 4
 	if err := s.raft.ReloadConfig(rc); err != nil {

@@ -10,6 +10,8 @@ import (
 	"github.com/pintle/pintle/raftstore/raftstoretest"
 )
 
+var errNotReady = errors.New("not ready")
+
 // opener opens what the disk holds in dir, and waits until the first of the stores is ready. stop is
 // never nil.
 type opener func(ctx context.Context, dir string) (stores []*raftstore.Store, stop func() error, err error)
@@ -61,6 +63,6 @@ func start(ctx context.Context, cfgs ...raftstore.Config) (stores []*raftstore.S
 	case <-stores[0].Ready():
 		return stores, stop, nil
 	case <-ctx.Done():
-		return stores, stop, errors.New("not ready")
+		return stores, stop, errNotReady
 	}
 }

@@ -151,13 +151,12 @@ func (p *promises) verify(ctx context.Context, dir string, open opener) (err err
 	return nil
 }
 
-type impatient struct{}
+// patienceKey has a context say how long a store may take that has nothing to wait for.
+type patienceKey struct{}
 
-// patience is how long a store may take that has nothing to wait for. Where losses are expected a hang
-// is one of them, and is waited for less.
 func patience(ctx context.Context) time.Duration {
-	if ctx.Value(impatient{}) != nil {
-		return 3 * time.Second
+	if d, ok := ctx.Value(patienceKey{}).(time.Duration); ok {
+		return d
 	}
 	return time.Minute
 }
