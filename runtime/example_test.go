@@ -3,6 +3,8 @@ package runtime_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
+	"testing/fstest"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,4 +48,38 @@ func Example() {
 	// Output:
 	// edge-1 ready: True
 	// ended: <nil>
+}
+
+// Images come with the program: an archive from an embed.FS, or any fs.FS, or a file of os.Open is a reader.
+func ExampleAgent_ImportImages() {
+	var carried fs.FS = fstest.MapFS{"images/demo.tar": {Data: []byte("example.com/demo:1")}} // embed.FS in a real program
+	agent, err := runtime.New(runtime.Config{
+		Client:   fake.NewClientset(),
+		NodeName: "edge-1",
+		Engines:  []runtime.Engine{runtimetest.NewFakeEngine("containerd")}, // which takes an archive's text for its image's name
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- agent.Run(ctx) }()
+	<-agent.Ready()
+
+	archive, err := carried.Open("images/demo.tar")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer archive.Close()
+	images, err := agent.ImportImages(ctx, archive)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(images[0].Names)
+	cancel()
+	<-done
+	// Output: [example.com/demo:1]
 }

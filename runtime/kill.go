@@ -190,8 +190,6 @@ func (w *worker) hook(ctx context.Context, pod *corev1.Pod, c *corev1.Container,
 	case h.HTTPGet != nil:
 		_, err := w.probeHTTP(ctx, pod, c, h.HTTPGet)
 		return err
-	case h.TCPSocket != nil:
-		return w.probeTCP(ctx, pod, c, h.TCPSocket)
 	case h.Sleep != nil:
 		t := time.NewTimer(time.Duration(h.Sleep.Seconds) * time.Second)
 		defer t.Stop()

@@ -231,3 +231,19 @@ func TestKubectlDrainsWhatBudgetsAllow(t *testing.T) {
 		does("delete node n1", "deleted"),
 	})
 }
+
+// What isn't served is refused in words that name it, and writers are shown under their program's name.
+func TestKubectlShowsManagersAndSaysWhatIsNotServed(t *testing.T) {
+	k := startForKubectl(t)
+	k.steps([]step{
+		does("create deployment web --image=example.com/demo:1", "deployment.apps/web created"),
+		does("create configmap settings --from-literal=a=b"),
+		does("get configmap settings -o yaml --show-managed-fields", "manager: kubectl-create", "operation: Update", "f:data:"),
+		does("scale deployment web --replicas=2"),
+		does("get deployment web -o yaml --show-managed-fields", "manager: kubectl-create", "manager: kubectl", "subresource: scale"),
+		does("get all", "deployment.apps/web"),
+		does("cluster-info", "Kubernetes control plane", "is running at"),
+		refuses("autoscale deployment web --min=1 --max=3 --cpu=50%", "could not find the requested resource"),
+		refuses("get horizontalpodautoscalers", `the server doesn't have a resource type "horizontalpodautoscalers"`),
+	})
+}

@@ -1,7 +1,7 @@
 //go:build linux
 
 // Package hostcheck compares what is on a host before and after a test: links, mounts, nft tables,
-// cgroups, network namespaces, sysctls and the processes that containers leave.
+// cgroups, network namespaces, sysctls, the daemons that run containers and the processes in them.
 package hostcheck
 
 import (
@@ -61,22 +61,12 @@ func Snapshot() (Host, error) {
 		v, _ := os.ReadFile("/proc/sys/" + s)
 		h["sysctl "+s+" = "+strings.TrimSpace(string(v))] = struct{}{}
 	}
-	procs, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	processes, err := processes()
 	if err != nil {
-		return nil, fmt.Errorf("list processes: %w", err)
+		return nil, err
 	}
-	for _, p := range procs {
-		data, err := os.ReadFile(p)
-		if err != nil || len(data) == 0 {
-			continue // ended meanwhile, or the kernel's
-		}
-		cmd := strings.ReplaceAll(strings.TrimRight(string(data), "\x00"), "\x00", " ")
-		if strings.Contains(cmd, "go-build") || strings.HasPrefix(cmd, "go ") {
-			continue // the toolchain and its tests come and go, with our package names in their arguments
-		}
-		if strings.Contains(cmd, "containerd") || strings.Contains(cmd, "runc") || strings.Contains(cmd, "pintle") {
-			h["process "+filepath.Base(filepath.Dir(p))+" "+cmd] = struct{}{}
-		}
+	for _, p := range processes {
+		h["process "+p] = struct{}{}
 	}
 	return h, nil
 }

@@ -43,12 +43,17 @@ func validateContainers(s *corev1.PodSpec, volumes sets.Set[string], spec *field
 	return append(errs, validateHostPorts(s, spec)...)
 }
 
+// maxImageName is more than the longest reference: 255 characters of a name, 128 of a tag, a digest. In bytes.
+const maxImageName = 1024
+
 func validateContainer(c *corev1.Container, names, volumes sets.Set[string], at *field.Path) field.ErrorList {
 	errs := validateName(c.Name, at.Child("name"), names)
 	if c.Image == "" {
 		errs = append(errs, field.Required(at.Child("image"), ""))
 	} else if strings.TrimSpace(c.Image) != c.Image {
 		errs = append(errs, field.Invalid(at.Child("image"), c.Image, "must not have leading or trailing whitespace"))
+	} else if len(c.Image) > maxImageName {
+		errs = append(errs, field.TooLong(at.Child("image"), "", maxImageName))
 	}
 	errs = append(errs, oneOf(c.ImagePullPolicy, []corev1.PullPolicy{corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever}, at.Child("imagePullPolicy"))...)
 	errs = append(errs, oneOf(c.TerminationMessagePolicy, []corev1.TerminationMessagePolicy{corev1.TerminationMessageReadFile, corev1.TerminationMessageFallbackToLogsOnError}, at.Child("terminationMessagePolicy"))...)

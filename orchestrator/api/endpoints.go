@@ -16,8 +16,9 @@ func endpointsKind() *Kind {
 	return &Kind{
 		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Endpoints"),
 		Resource:         "endpoints", Singular: "endpoints", ShortNames: []string{"ep"}, Namespaced: true,
-		New:     func() Object { return &corev1.Endpoints{} },
-		NewList: func() runtime.Object { return &corev1.EndpointsList{} },
+		CreateOnUpdate: true,
+		New:            func() Object { return &corev1.Endpoints{} },
+		NewList:        func() runtime.Object { return &corev1.EndpointsList{} },
 		Default: of(func(e *corev1.Endpoints) {
 			for i := range e.Subsets {
 				for j := range e.Subsets[i].Ports {

@@ -16,7 +16,7 @@ import (
 func coreEventKind() *Kind {
 	return &Kind{
 		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Event"),
-		Resource:         "events", Singular: "event", ShortNames: []string{"ev"}, Namespaced: true,
+		Resource:         "events", Singular: "event", ShortNames: []string{"ev"}, Namespaced: true, CreateOnUpdate: true,
 		New:     func() Object { return &corev1.Event{} },
 		NewList: func() runtime.Object { return &corev1.EventList{} },
 		Default: of(func(e *corev1.Event) {
@@ -65,16 +65,50 @@ func eventKind() *Kind {
 	toCore := func(o Object) (Object, error) { return eventToCore(o.(*eventsv1.Event)), nil }
 	return &Kind{
 		GroupVersionKind: eventsv1.SchemeGroupVersion.WithKind("Event"),
-		Resource:         "events", Singular: "event", ShortNames: []string{"ev"}, Namespaced: true,
-		New:        func() Object { return &eventsv1.Event{} },
-		NewList:    func() runtime.Object { return &eventsv1.EventList{} },
-		Columns:    eventColumns(),
-		Row:        row(func(e *eventsv1.Event) []any { return eventRow(eventToCore(e)) }),
-		Fields:     func(o Object) fields.Set { return eventFields(eventToCore(o.(*eventsv1.Event))) },
-		StoredAs:   corev1.SchemeGroupVersion.WithResource("events"),
-		ToStored:   toCore,
-		FromStored: func(o Object) (Object, error) { return eventFromCore(o.(*corev1.Event)), nil },
+		Resource:         "events", Singular: "event", ShortNames: []string{"ev"}, Namespaced: true, CreateOnUpdate: true,
+		New:            func() Object { return &eventsv1.Event{} },
+		NewList:        func() runtime.Object { return &eventsv1.EventList{} },
+		Validate:       check(validateNewEvent),
+		ValidateUpdate: checkPair(validateNewEventUpdate),
+		Columns:        eventColumns(),
+		Row:            row(func(e *eventsv1.Event) []any { return eventRow(eventToCore(e)) }),
+		Fields:         func(o Object) fields.Set { return eventFields(eventToCore(o.(*eventsv1.Event))) },
+		StoredAs:       corev1.SchemeGroupVersion.WithResource("events"),
+		ToStored:       toCore,
+		FromStored:     func(o Object) (Object, error) { return eventFromCore(o.(*corev1.Event)), nil },
 	}
+}
+
+// validateNewEvent is what events.k8s.io asks of a new event beyond validateEvent: a time, and none of the
+// fields that only older clients set. Errors name the fields of core events, as Kubernetes' do.
+func validateNewEvent(e *eventsv1.Event) (errs field.ErrorList) {
+	if e.EventTime.IsZero() {
+		errs = append(errs, field.Required(field.NewPath("eventTime"), ""))
+	}
+	for name, set := range inOrder(map[string]bool{"firstTimestamp": !e.DeprecatedFirstTimestamp.IsZero(), "lastTimestamp": !e.DeprecatedLastTimestamp.IsZero(),
+		"count": e.DeprecatedCount != 0, "source": e.DeprecatedSource != corev1.EventSource{}}) {
+		if set {
+			errs = append(errs, field.Invalid(field.NewPath(name), "", "needs to be unset"))
+		}
+	}
+	return errs
+}
+
+// validateNewEventUpdate lets events.k8s.io change an event's series and metadata alone.
+func validateNewEventUpdate(e, old *eventsv1.Event) (errs field.ErrorList) {
+	for _, f := range []struct {
+		name     string
+		now, was any
+	}{
+		{"involvedObject", e.Regarding, old.Regarding}, {"reason", e.Reason, old.Reason}, {"reportingController", e.ReportingController, old.ReportingController},
+		{"reportingInstance", e.ReportingInstance, old.ReportingInstance}, {"action", e.Action, old.Action}, {"type", e.Type, old.Type}, {"message", e.Note, old.Note},
+		{"related", e.Related, old.Related}, {"eventTime", e.EventTime, old.EventTime}, {"source", e.DeprecatedSource, old.DeprecatedSource},
+		{"firstTimestamp", e.DeprecatedFirstTimestamp, old.DeprecatedFirstTimestamp}, {"lastTimestamp", e.DeprecatedLastTimestamp, old.DeprecatedLastTimestamp},
+		{"count", e.DeprecatedCount, old.DeprecatedCount},
+	} {
+		errs = append(errs, immutable(f.now, f.was, field.NewPath(f.name))...)
+	}
+	return errs
 }
 
 func eventToCore(e *eventsv1.Event) *corev1.Event {

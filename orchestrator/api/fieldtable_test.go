@@ -9,6 +9,10 @@ package api
 //
 // "inline" marks embedded structs and unions without a meaning of their own.
 const fieldTable = `
+orchestrator/api.Member
+	inline: metadata spec
+orchestrator/api.MemberSpec
+	orchestrator: role
 core/v1.Namespace
 	inline: metadata spec
 core/v1.NamespaceSpec
@@ -56,11 +60,11 @@ core/v1.PodTemplateSpec
 	inline: metadata spec
 core/v1.PodSpec
 	runtime: volumes initContainers containers restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds dnsPolicy dnsConfig
-	runtime: serviceAccountName hostNetwork hostPID hostIPC shareProcessNamespace securityContext hostname subdomain hostAliases
+	runtime: serviceAccountName hostNetwork hostPID hostIPC securityContext hostname subdomain hostAliases
 	runtime: overhead readinessGates runtimeClassName enableServiceLinks
 	orchestrator/scheduler: nodeSelector nodeName affinity schedulerName tolerations priority preemptionPolicy topologySpreadConstraints schedulingGates
 	orchestrator/api: serviceAccount automountServiceAccountToken priorityClassName
-	valued: os hostUsers setHostnameAsFQDN
+	valued: os hostUsers setHostnameAsFQDN shareProcessNamespace
 	refused: imagePullSecrets ephemeralContainers resourceClaims resources hostnameOverride schedulingGroup evictionResponders
 core/v1.PodOS
 	valued: name
@@ -155,7 +159,8 @@ core/v1.Lifecycle
 	runtime: postStart preStop
 	refused: stopSignal
 core/v1.LifecycleHandler
-	runtime: exec httpGet tcpSocket sleep
+	runtime: exec httpGet sleep
+	refused: tcpSocket
 core/v1.SleepAction
 	runtime: seconds
 core/v1.Volume
@@ -371,6 +376,7 @@ var valuedCases = []struct{ field, kind, accepted, refused, at string }{
 	{"core/v1.PodSpec.os", "Pod", podWith("", ", os: {name: linux}"), podWith("", ", os: {name: windows}"), "spec.os"},
 	{"core/v1.PodOS.name", "Pod", podWith("", ", os: {name: linux}"), podWith("", ", os: {name: windows}"), "spec.os"},
 	{"core/v1.PodSpec.hostUsers", "Pod", podWith("", ", hostUsers: true"), podWith("", ", hostUsers: false"), "spec.hostUsers"},
+	{"core/v1.PodSpec.shareProcessNamespace", "Pod", podWith("", ", shareProcessNamespace: false"), podWith("", ", shareProcessNamespace: true"), "spec.shareProcessNamespace"},
 	{"core/v1.PodSpec.setHostnameAsFQDN", "Pod", podWith("", ", setHostnameAsFQDN: false"), podWith("", ", setHostnameAsFQDN: true"), "spec.setHostnameAsFQDN"},
 	{"core/v1.PodSecurityContext.sysctls", "Pod", podWith("", ", securityContext: {sysctls: [{name: net.core.somaxconn, value: '1'}]}"),
 		podWith("", ", securityContext: {sysctls: [{name: vm.swappiness, value: '1'}]}"), "spec.securityContext.sysctls[0].name"},

@@ -46,6 +46,10 @@ type Kind struct {
 	// ValidName checks metadata.name. Nil: a DNS-1123 subdomain.
 	ValidName func(name string) []string
 
+	// CreateOnUpdate lets a PUT of an object that isn't there create it, and MustNameVersion refuses a PUT that
+	// names no resourceVersion: Kubernetes does each for some kinds.
+	CreateOnUpdate, MustNameVersion bool
+
 	// Status is set on kinds with a status subresource.
 	Status *Status
 	// Scale is set on kinds with a scale subresource.
@@ -63,7 +67,8 @@ type Kind struct {
 	Fields func(Object) fields.Set
 
 	// StoredAs names the resource under which the objects are stored when it is another
-	// kind's (events.k8s.io events are stored as core events); ToStored and FromStored convert.
+	// kind's (events.k8s.io events are stored as core events); ToStored and FromStored convert. Validate
+	// and ValidateUpdate then check what this view asks for beyond the stored kind.
 	StoredAs   schema.GroupVersionResource
 	ToStored   func(Object) (Object, error)
 	FromStored func(Object) (Object, error)

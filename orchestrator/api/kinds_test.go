@@ -164,7 +164,7 @@ func TestAMinimalObjectOfEveryKindIsValid(t *testing.T) {
 			t.Fatal("no minimal object: add one")
 		}
 		if k.StoredAs.Resource != "" {
-			text = `{metadata: {name: x}, regarding: {kind: Pod, name: p}, reason: R}`
+			text = `{metadata: {name: x}, eventTime: 2026-01-01T00:00:00.000000Z, action: A, type: Normal, reportingController: c, reportingInstance: i, regarding: {kind: Pod, name: p}, reason: R}`
 		}
 		o := made(k, decode(t, k, text))
 		if errs := problems(k, o); len(errs) > 0 {
@@ -231,7 +231,7 @@ func TestRowsAndSelectorsDoNotChangeTheObject(t *testing.T) {
 
 func minimalOf(k *Kind) string {
 	if k.StoredAs.Resource != "" {
-		return `{metadata: {name: x}}`
+		return `{metadata: {name: x}, eventTime: 2026-01-01T00:00:00.000000Z}`
 	}
 	return minimal()[k.GroupVersionKind.Kind]
 }

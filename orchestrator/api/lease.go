@@ -11,8 +11,10 @@ func leaseKind() *Kind {
 	return &Kind{
 		GroupVersionKind: coordinationv1.SchemeGroupVersion.WithKind("Lease"),
 		Resource:         "leases", Singular: "lease", Namespaced: true,
-		New:     func() Object { return &coordinationv1.Lease{} },
-		NewList: func() runtime.Object { return &coordinationv1.LeaseList{} },
+		MustNameVersion: true,
+		CreateOnUpdate:  true,
+		New:             func() Object { return &coordinationv1.Lease{} },
+		NewList:         func() runtime.Object { return &coordinationv1.LeaseList{} },
 		Validate: check(func(l *coordinationv1.Lease) (errs field.ErrorList) {
 			if s := l.Spec.LeaseDurationSeconds; s != nil && *s <= 0 {
 				errs = append(errs, field.Invalid(field.NewPath("spec", "leaseDurationSeconds"), *s, "must be greater than 0"))

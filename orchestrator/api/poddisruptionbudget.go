@@ -14,8 +14,9 @@ func podDisruptionBudgetKind() *Kind {
 	return &Kind{
 		GroupVersionKind: policyv1.SchemeGroupVersion.WithKind("PodDisruptionBudget"),
 		Resource:         "poddisruptionbudgets", Singular: "poddisruptionbudget", ShortNames: []string{"pdb"}, Namespaced: true,
-		New:     func() Object { return &policyv1.PodDisruptionBudget{} },
-		NewList: func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
+		MustNameVersion: true,
+		New:             func() Object { return &policyv1.PodDisruptionBudget{} },
+		NewList:         func() runtime.Object { return &policyv1.PodDisruptionBudgetList{} },
 		PrepareCreate: of(func(b *policyv1.PodDisruptionBudget) {
 			b.Status, b.Generation = policyv1.PodDisruptionBudgetStatus{}, 1
 		}),

@@ -28,9 +28,6 @@ func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 	errs = append(errs, validateTolerations(s.Tolerations, path.Child("tolerations"))...)
 	errs = append(errs, validateAffinity(s.Affinity, path.Child("affinity"))...)
 	errs = append(errs, validateTopologySpread(s.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
-	if share := s.ShareProcessNamespace; share != nil && *share && s.HostPID {
-		errs = append(errs, field.Invalid(path.Child("securityContext", "shareProcessNamespace"), *share, "ShareProcessNamespace and HostPID cannot both be enabled"))
-	}
 	if p := s.PreemptionPolicy; p != nil {
 		errs = append(errs, oneOf(*p, []corev1.PreemptionPolicy{corev1.PreemptLowerPriority, corev1.PreemptNever}, path.Child("preemptionPolicy"))...)
 	}
@@ -105,6 +102,7 @@ func unsupportedPodFields(s *corev1.PodSpec, path *field.Path) (errs field.Error
 	refuse(len(s.ImagePullSecrets) > 0, "imagePullSecrets", "images come from the node's own store, nothing is pulled from a registry")
 	refuse(len(s.ResourceClaims) > 0, "resourceClaims", "ask for devices as extended resources")
 	refuse(s.HostUsers != nil && !*s.HostUsers, "hostUsers", "user namespaces are not used")
+	refuse(s.ShareProcessNamespace != nil && *s.ShareProcessNamespace, "shareProcessNamespace", "no process of the node's would hold the namespace; run the processes in one container")
 	refuse(s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN, "setHostnameAsFQDN", "set hostname and subdomain")
 	refuse(s.OS != nil && s.OS.Name != corev1.Linux, "os", "nodes run Linux")
 	refuse(s.Resources != nil, "resources", "set resources on the containers")

@@ -38,11 +38,21 @@ func validateLifecycle(l *corev1.Lifecycle, at *field.Path) (errs field.ErrorLis
 	if l.StopSignal != nil {
 		errs = append(errs, unsupported(at.Child("stopSignal"), "set the signal in the image"))
 	}
-	if h := l.PostStart; h != nil {
-		errs = append(errs, validateHandler(h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep, at.Child("postStart"))...)
+	if l.PostStart != nil {
+		errs = append(errs, validateHook(l.PostStart, at.Child("postStart"))...)
 	}
-	if h := l.PreStop; h != nil {
-		errs = append(errs, validateHandler(h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep, at.Child("preStop"))...)
+	if l.PreStop != nil {
+		errs = append(errs, validateHook(l.PreStop, at.Child("preStop"))...)
+	}
+	return errs
+}
+
+// validateHook refuses what the API reference says of tcpSocket hooks, that they fail at run time, while there
+// is somebody to tell.
+func validateHook(h *corev1.LifecycleHandler, at *field.Path) field.ErrorList {
+	errs := validateHandler(h.Exec, h.HTTPGet, h.TCPSocket, nil, h.Sleep, at)
+	if h.TCPSocket != nil {
+		errs = append(errs, unsupported(at.Child("tcpSocket"), "Kubernetes fails such hooks when they are due; use exec, httpGet or sleep"))
 	}
 	return errs
 }

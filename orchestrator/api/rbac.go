@@ -16,7 +16,7 @@ func rbacName(name string) []string { return path.IsValidPathSegmentName(name) }
 func roleKind() *Kind {
 	return &Kind{
 		GroupVersionKind: rbacv1.SchemeGroupVersion.WithKind("Role"),
-		Resource:         "roles", Singular: "role", Namespaced: true, ValidName: rbacName,
+		Resource:         "roles", Singular: "role", Namespaced: true, ValidName: rbacName, CreateOnUpdate: true,
 		New:      func() Object { return &rbacv1.Role{} },
 		NewList:  func() runtime.Object { return &rbacv1.RoleList{} },
 		Validate: check(func(r *rbacv1.Role) field.ErrorList { return validateRules(r.Rules, true) }),
@@ -28,7 +28,7 @@ func roleKind() *Kind {
 func clusterRoleKind() *Kind {
 	return &Kind{
 		GroupVersionKind: rbacv1.SchemeGroupVersion.WithKind("ClusterRole"),
-		Resource:         "clusterroles", Singular: "clusterrole", ValidName: rbacName,
+		Resource:         "clusterroles", Singular: "clusterrole", ValidName: rbacName, CreateOnUpdate: true,
 		New:     func() Object { return &rbacv1.ClusterRole{} },
 		NewList: func() runtime.Object { return &rbacv1.ClusterRoleList{} },
 		Validate: check(func(r *rbacv1.ClusterRole) field.ErrorList {
@@ -52,7 +52,7 @@ func clusterRoleKind() *Kind {
 func roleBindingKind() *Kind {
 	return &Kind{
 		GroupVersionKind: rbacv1.SchemeGroupVersion.WithKind("RoleBinding"),
-		Resource:         "rolebindings", Singular: "rolebinding", Namespaced: true, ValidName: rbacName,
+		Resource:         "rolebindings", Singular: "rolebinding", Namespaced: true, ValidName: rbacName, CreateOnUpdate: true,
 		New:     func() Object { return &rbacv1.RoleBinding{} },
 		NewList: func() runtime.Object { return &rbacv1.RoleBindingList{} },
 		Default: of(func(b *rbacv1.RoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) }),
@@ -68,7 +68,7 @@ func roleBindingKind() *Kind {
 func clusterRoleBindingKind() *Kind {
 	return &Kind{
 		GroupVersionKind: rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"),
-		Resource:         "clusterrolebindings", Singular: "clusterrolebinding", ValidName: rbacName,
+		Resource:         "clusterrolebindings", Singular: "clusterrolebinding", ValidName: rbacName, CreateOnUpdate: true,
 		New:     func() Object { return &rbacv1.ClusterRoleBinding{} },
 		NewList: func() runtime.Object { return &rbacv1.ClusterRoleBindingList{} },
 		Default: of(func(b *rbacv1.ClusterRoleBinding) { defaultBinding(&b.RoleRef, b.Subjects) }),

@@ -12,8 +12,9 @@ func runtimeClassKind() *Kind {
 	return &Kind{
 		GroupVersionKind: nodev1.SchemeGroupVersion.WithKind("RuntimeClass"),
 		Resource:         "runtimeclasses", Singular: "runtimeclass",
-		New:     func() Object { return &nodev1.RuntimeClass{} },
-		NewList: func() runtime.Object { return &nodev1.RuntimeClassList{} },
+		MustNameVersion: true,
+		New:             func() Object { return &nodev1.RuntimeClass{} },
+		NewList:         func() runtime.Object { return &nodev1.RuntimeClassList{} },
 		Default: of(func(c *nodev1.RuntimeClass) {
 			if c.Scheduling != nil {
 				defaultTolerations(c.Scheduling.Tolerations)

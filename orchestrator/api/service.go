@@ -19,12 +19,13 @@ func serviceKind() *Kind {
 	return &Kind{
 		GroupVersionKind: corev1.SchemeGroupVersion.WithKind("Service"),
 		Resource:         "services", Singular: "service", ShortNames: []string{"svc"}, Categories: []string{"all"}, Namespaced: true,
-		New:           func() Object { return &corev1.Service{} },
-		NewList:       func() runtime.Object { return &corev1.ServiceList{} },
-		Default:       of(defaultService),
-		PrepareCreate: of(func(s *corev1.Service) { s.Status = corev1.ServiceStatus{} }),
-		PrepareUpdate: pair(prepareServiceUpdate),
-		Validate:      check(validateService),
+		CreateOnUpdate: true,
+		New:            func() Object { return &corev1.Service{} },
+		NewList:        func() runtime.Object { return &corev1.ServiceList{} },
+		Default:        of(defaultService),
+		PrepareCreate:  of(func(s *corev1.Service) { s.Status = corev1.ServiceStatus{} }),
+		PrepareUpdate:  pair(prepareServiceUpdate),
+		Validate:       check(validateService),
 		ValidateUpdate: checkPair(func(s, old *corev1.Service) field.ErrorList {
 			if old.Spec.Type == corev1.ServiceTypeExternalName || s.Spec.Type == corev1.ServiceTypeExternalName || old.Spec.ClusterIP == "" {
 				return nil

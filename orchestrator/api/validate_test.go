@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -32,8 +33,13 @@ func TestProblemsAreToldInKubernetesWords(t *testing.T) {
 		{"a probe without a handler", "Pod", podWith(", livenessProbe: {}", ""), []string{`spec.containers[0].livenessProbe: Required value: must specify a handler type`}},
 		{"a liveness probe of two successes", "Pod", podWith(", livenessProbe: {successThreshold: 2, exec: {command: [x]}}", ""),
 			[]string{`spec.containers[0].livenessProbe.successThreshold: Invalid value: 2: must be 1`}},
-		{"host processes shared twice", "Pod", podWith("", ", hostPID: true, shareProcessNamespace: true"),
-			[]string{`spec.securityContext.shareProcessNamespace: Invalid value: true: ShareProcessNamespace and HostPID cannot both be enabled`}},
+		{"shared processes", "Pod", podWith("", ", shareProcessNamespace: true"),
+			[]string{`spec.shareProcessNamespace: Forbidden: not supported by Pintle: no process of the node's would hold the namespace; run the processes in one container`}},
+		{"processes kept apart", "Pod", podWith("", ", shareProcessNamespace: false"), nil},
+		{"a hook that Kubernetes would fail", "Pod", podWith(", lifecycle: {preStop: {tcpSocket: {port: 1}}}", ""),
+			[]string{`spec.containers[0].lifecycle.preStop.tcpSocket: Forbidden: not supported by Pintle: Kubernetes fails such hooks when they are due; use exec, httpGet or sleep`}},
+		{"an image's name without end", "Pod", `{metadata: {name: x}, spec: {containers: [{name: c, image: '` + strings.Repeat("i", 1025) + `'}]}}`,
+			[]string{`spec.containers[0].image: Too long: may not be more than 1024 bytes`}},
 		{"a node's sysctl", "Pod", podWith("", ", securityContext: {sysctls: [{name: vm.swappiness, value: '1'}]}"),
 			[]string{`spec.securityContext.sysctls[0].name: Forbidden: not supported by Pintle: only sysctls of the pod's own namespaces can be set: net.*, kernel.shm*, kernel.msg*, kernel.sem, fs.mqueue.*`}},
 		{"a foreign selector", "Deployment", `{metadata: {name: x}, spec: {selector: {matchLabels: {app: b}}, template: {metadata: {labels: {app: a}}, spec: {containers: [{name: c, image: i}]}}}}`,

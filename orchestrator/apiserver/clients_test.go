@@ -339,8 +339,10 @@ func TestScaleBindingAndEviction(t *testing.T) {
 	}
 	setAllowed := func(n int32) {
 		t.Helper()
+		if budget, err = client.PolicyV1().PodDisruptionBudgets("default").Get(ctx, "b", metav1.GetOptions{}); err != nil {
+			t.Fatal(err)
+		}
 		budget.Status = policyv1.PodDisruptionBudgetStatus{ObservedGeneration: budget.Generation, DisruptionsAllowed: n, CurrentHealthy: 1, DesiredHealthy: 1, ExpectedPods: 1}
-		budget.ResourceVersion = ""
 		if budget, err = client.PolicyV1().PodDisruptionBudgets("default").UpdateStatus(ctx, budget, metav1.UpdateOptions{}); err != nil {
 			t.Fatal(err)
 		}

@@ -10,7 +10,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 
-	"github.com/pintle/pintle/internal/memnet"
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/apiserver"
 	"github.com/pintle/pintle/orchestrator/apiserver/authn"
@@ -33,7 +32,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	memory := memnet.Listen()
+	memory := apiserver.ListenMemory()
 	server, err := apiserver.New(apiserver.Config{Registry: reg, Memory: memory, Authenticator: authn.InProcess(), Authorizer: authz.Masters{}})
 	if err != nil {
 		fmt.Println(err)

@@ -151,14 +151,15 @@ func TestEveryKindIsCreatedReadWatchedPatchedAndDeleted(t *testing.T) {
 			if k.Resource != "namespaces" { // a namespace is finalized by its controller, which doesn't run here
 				next(watch.Deleted, "update")
 			}
-			second := sample(t, k, "second")
-			if got, err := r.Apply(ctx, "second", second, metav1.ApplyOptions{FieldManager: "applier"}); err != nil || got.GetUID() == "" {
+			name := "second" + k.GroupVersionKind.Group // events of two groups are stored as one
+			second := sample(t, k, name)
+			if got, err := r.Apply(ctx, name, second, metav1.ApplyOptions{FieldManager: "applier"}); err != nil || got.GetUID() == "" {
 				t.Fatal("create on apply:", got, err)
 			}
-			if _, err := r.Patch(ctx, "second", types.MergePatchType, []byte(`{"metadata":{"labels":{"step":"dry"}}}`), metav1.PatchOptions{DryRun: []string{"All"}}); err != nil {
+			if _, err := r.Patch(ctx, name, types.MergePatchType, []byte(`{"metadata":{"labels":{"step":"dry"}}}`), metav1.PatchOptions{DryRun: []string{"All"}}); err != nil {
 				t.Fatal("dry run:", err)
 			}
-			if got, err := r.Get(ctx, "second", metav1.GetOptions{}); err != nil || got.GetLabels()["step"] != "" {
+			if got, err := r.Get(ctx, name, metav1.GetOptions{}); err != nil || got.GetLabels()["step"] != "" {
 				t.Fatal("a dry run wrote:", got, err)
 			}
 		})

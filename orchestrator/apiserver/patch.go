@@ -22,7 +22,6 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/pintle/pintle/orchestrator/api"
-	"github.com/pintle/pintle/orchestrator/apiserver/authz"
 	"github.com/pintle/pintle/orchestrator/registry"
 )
 
@@ -254,10 +253,8 @@ func (c *call) applyNew(ctx context.Context, opts writeOptions, applied *unstruc
 	if applied.GetUID() != "" || applied.GetResourceVersion() != "" {
 		return nil, apierrors.NewConflict(c.gvr.GroupResource(), c.name, errors.New("the object that the configuration names by uid or resourceVersion does not exist"))
 	}
-	attributes := c.info.attributes(c.user)
-	attributes.Verb = "create"
-	if allowed, reason, _ := c.cfg.Authorizer.Authorize(ctx, attributes); !allowed {
-		return nil, authz.Forbidden(attributes, reason)
+	if err := c.mayCreate(ctx); err != nil {
+		return nil, err
 	}
 	empty := c.kind.New()
 	empty.SetName(c.name)

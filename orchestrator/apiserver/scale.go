@@ -1,10 +1,12 @@
 package apiserver
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -113,9 +115,22 @@ func (c *call) rescaled(live api.Object, manager string, change scaleChange) (ap
 	}
 	obj := live.DeepCopyObject().(api.Object)
 	c.kind.Scale.SetReplicas(obj, scale.Spec.Replicas)
-	obj.SetManagedFields(managed)
+	obj.SetManagedFields(timed(managed, metav1.NewTime(c.clock.Now().UTC().Truncate(time.Second))))
 	obj.SetResourceVersion(version)
 	return obj, nil
+}
+
+// timed gives the entries that are new their time, which the way back from a Scale loses, and their place.
+func timed(managed []metav1.ManagedFieldsEntry, now metav1.Time) []metav1.ManagedFieldsEntry {
+	for i := range managed {
+		if managed[i].Time == nil {
+			managed[i].Time = &now
+		}
+	}
+	slices.SortStableFunc(managed, func(a, b metav1.ManagedFieldsEntry) int {
+		return cmp.Or(cmp.Compare(a.Operation, b.Operation), a.Time.Compare(b.Time.Time), cmp.Compare(a.Manager, b.Manager), cmp.Compare(a.Subresource, b.Subresource))
+	})
+	return managed
 }
 
 // scaleChange reads an update or a patch of a Scale.

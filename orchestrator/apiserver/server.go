@@ -38,8 +38,8 @@ type Config struct {
 	// listener's connections are *tls.Conn already, after their handshake.
 	Listener net.Listener
 	TLS      *tls.Config
-	// Memory is served without TLS; connections carry who dialled. Nil: none.
-	Memory *memnet.Listener
+	// Memory is served without TLS; its connections carry who dialled. ListenMemory makes one. Nil: none.
+	Memory *Memory
 
 	// Authenticator finds out who asks. A request that it doesn't know is answered with 401, so end it
 	// with authn.WithAnonymous where anonymous requests are welcome.
@@ -64,6 +64,14 @@ type Config struct {
 	Clock   clock.PassiveClock // nil: the machine's; ages in tables come from it
 	Grace   time.Duration      // how long requests may go on when Run ends; 0: 2 s
 }
+
+// Memory is a net.Listener without a socket. Its Dial(ctx, user) gives one end of a connection, and the
+// other end's requests come from user, a *authn.User, where authn.InProcess is among the authenticators.
+// It is safe for concurrent use.
+type Memory = memnet.Listener
+
+// ListenMemory returns an open Memory.
+func ListenMemory() *Memory { return memnet.Listen() }
 
 // Server is an API server. All methods are safe for concurrent use; Run is called once.
 type Server struct {

@@ -9,6 +9,9 @@ import (
 	"strings"
 	"testing"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/pintle/pintle/orchestrator/apiserver/authn"
 )
 
@@ -27,6 +30,9 @@ func TestWrongRequestsGetTheStatusAndWordsOfKubernetes(t *testing.T) {
 	c := start(t, options{})
 	client := c.http(&authn.User{Name: "admin", Groups: []string{authn.GroupMasters}})
 	const pods, deployments = "/api/v1/namespaces/default/pods", "/apis/apps/v1/namespaces/default/deployments"
+	if _, err := c.admin().CoordinationV1().Leases("default").Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "l"}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	deployment := `{"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"d"},"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"c","image":"i"}]}}%s}}`
 	for _, tc := range []struct {
 		name, method, path, contentType, body string
@@ -84,6 +90,14 @@ func TestWrongRequestsGetTheStatusAndWordsOfKubernetes(t *testing.T) {
 		{name: "patch renames", method: "PATCH", path: "/api/v1/namespaces/default", contentType: "application/merge-patch+json", body: `{"metadata":{"name":"x"}}`, code: 400, says: "does not match the name on the URL"},
 		{name: "groups without a user impersonated", method: "GET", path: pods, header: "Impersonate-Group", code: 400, says: "without impersonating a user name"},
 		{name: "stale resourceVersion", method: "PUT", path: "/api/v1/namespaces/default", body: `{"metadata":{"name":"default","resourceVersion":"77777"}}`, code: 409, says: "please apply your changes to the latest version"},
+		{name: "a lease without its version", method: "PUT", path: "/apis/coordination.k8s.io/v1/namespaces/default/leases/l", body: `{"metadata":{"name":"l"}}`, code: 422,
+			says: `Lease.coordination.k8s.io "l" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update`},
+		{name: "a PUT of what isn't there", method: "PUT", path: "/api/v1/namespaces/default/configmaps/none", body: `{"metadata":{"name":"none"}}`, code: 404, says: `configmaps "none" not found`},
+		{name: "a PUT of a version that is gone", method: "PUT", path: "/api/v1/namespaces/default/endpoints/none", body: `{"metadata":{"name":"none","resourceVersion":"7"}}`, code: 404},
+		{name: "an event without a time", method: "POST", path: "/apis/events.k8s.io/v1/namespaces/default/events", body: `{"metadata":{"name":"e"},"reason":"r"}`, code: 422,
+			says: `Event.events.k8s.io "e" is invalid: eventTime: Required value`},
+		{name: "an event of a new time and an old one", method: "POST", path: "/apis/events.k8s.io/v1/namespaces/default/events", code: 422, says: `count: Invalid value: "": needs to be unset`,
+			body: `{"metadata":{"name":"e"},"eventTime":"2026-01-01T00:00:00.000000Z","reason":"r","action":"a","reportingController":"c","reportingInstance":"i","type":"Normal","deprecatedCount":1}`},
 		{name: "logs without a way to nodes", method: "GET", path: pods + "/x/log", code: 503},
 		{name: "review without a name", method: "GET", path: "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", code: 405},
 	} {

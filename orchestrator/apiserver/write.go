@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/apiserver/authz"
@@ -98,12 +99,33 @@ func (c *call) update(w http.ResponseWriter, r *http.Request, subresource string
 	}
 	c.setDefaults(obj)
 	entry, err := c.modify(r.Context(), subresource, opts, func(api.Object) (api.Object, error) {
+		if c.kind.MustNameVersion && obj.GetResourceVersion() == "" {
+			return nil, apierrors.NewInvalid(c.kind.GroupVersionKind.GroupKind(), c.name, field.ErrorList{
+				field.Invalid(field.NewPath("metadata", "resourceVersion"), 0, "must be specified for an update")})
+		}
 		return obj.DeepCopyObject().(api.Object), nil
 	})
+	status := http.StatusOK
+	if apierrors.IsNotFound(err) && subresource == "" && c.kind.CreateOnUpdate && obj.GetUID() == "" && obj.GetResourceVersion() == "" {
+		status = http.StatusCreated
+		if err = c.mayCreate(r.Context()); err == nil {
+			entry, err = c.store(r.Context(), obj, opts)
+		}
+	}
 	if err != nil {
 		return err
 	}
-	return c.writeEntry(w, r, http.StatusOK, entry, neg)
+	return c.writeEntry(w, r, status, entry, neg)
+}
+
+// mayCreate refuses who may update or apply an object, and may not create the one that isn't there.
+func (c *call) mayCreate(ctx context.Context) error {
+	attributes := c.info.attributes(c.user)
+	attributes.Verb = "create"
+	if allowed, reason, _ := c.cfg.Authorizer.Authorize(ctx, attributes); !allowed {
+		return authz.Forbidden(attributes, reason)
+	}
+	return nil
 }
 
 // modify reads the object, changes a copy of it and writes that back. Where the change names no

@@ -113,6 +113,9 @@ func (r *Registry) create(ctx context.Context, k *kindRef, obj api.Object, opts 
 	if err := r.admitPod(ctx, k, obj); err != nil {
 		return nil, done, err
 	}
+	if err := r.admitPriorityClass(k, obj); err != nil {
+		return nil, done, err
+	}
 	if err := r.admit(ctx, Request{Operation: OperationCreate, Kind: k.cache.kind, Namespace: obj.GetNamespace(), Name: obj.GetName(),
 		User: opts.User, Groups: opts.Groups, Object: obj, DryRun: opts.DryRun}); err != nil {
 		return nil, done, err
@@ -131,7 +134,7 @@ func (r *Registry) create(ctx context.Context, k *kindRef, obj api.Object, opts 
 		return nil, done, err
 	}
 	defer claim.end()
-	if err := invalid(k.kind, obj.GetName(), validate(kind, obj, nil)); err != nil {
+	if err := invalid(k.kind, obj.GetName(), append(validate(kind, obj, nil), k.validateView(obj, nil)...)); err != nil {
 		return nil, done, err
 	}
 	if opts.Check != nil {

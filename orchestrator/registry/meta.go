@@ -99,6 +99,32 @@ func validate(kind *api.Kind, obj, old api.Object) field.ErrorList {
 	return errs
 }
 
+// validateView returns what the view of a kind that is stored as another asks for beyond that.
+func (k *kindRef) validateView(obj, old api.Object) field.ErrorList {
+	problem := func(err error) field.ErrorList { return field.ErrorList{field.InternalError(nil, err)} }
+	if k.kind.FromStored == nil {
+		return nil
+	}
+	view, err := k.kind.FromStored(obj)
+	if err != nil {
+		return problem(err)
+	}
+	if old == nil {
+		if k.kind.Validate == nil {
+			return nil
+		}
+		return k.kind.Validate(view)
+	}
+	if k.kind.ValidateUpdate == nil {
+		return nil
+	}
+	before, err := k.kind.FromStored(old)
+	if err != nil {
+		return problem(err)
+	}
+	return k.kind.ValidateUpdate(view, before)
+}
+
 // unchanged ignores the times of managed fields: a write that changes nothing else is none.
 func unchanged(obj, old api.Object) bool {
 	a, b := obj.GetManagedFields(), old.GetManagedFields()

@@ -85,14 +85,32 @@ func findAccount(ctx context.Context, c *resource, namespace, name string) (*cor
 }
 
 func (r *Registry) admitPriority(pod *corev1.Pod) error {
-	var classes []*schedulingv1.PriorityClass
+	return api.AdmitPriority(pod, r.priorityClasses())
+}
+
+func (r *Registry) priorityClasses() (classes []*schedulingv1.PriorityClass) {
 	if c := r.resources[schedulingv1.SchemeGroupVersion.WithResource("priorityclasses")]; c != nil {
 		entries, _, _ := c.snapshot("")
 		for _, e := range entries {
 			classes = append(classes, e.obj.(*schedulingv1.PriorityClass))
 		}
 	}
-	return api.AdmitPriority(pod, classes)
+	return classes
+}
+
+// admitPriorityClass refuses a second default for the cluster. Two that are written at the same moment may
+// both pass, as in Kubernetes; AdmitPriority then takes the lower.
+func (r *Registry) admitPriorityClass(k *kindRef, obj api.Object) error {
+	class, ok := obj.(*schedulingv1.PriorityClass)
+	if !ok || !class.GlobalDefault {
+		return nil
+	}
+	for _, c := range r.priorityClasses() {
+		if c.GlobalDefault && c.Name != class.Name {
+			return apierrors.NewForbidden(groupResource(k.kind), class.Name, fmt.Errorf("PriorityClass %v is already marked as default. Only one default can exist", c.Name))
+		}
+	}
+	return nil
 }
 
 func (r *Registry) admitRuntimeClass(pod *corev1.Pod) error {

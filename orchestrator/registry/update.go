@@ -99,6 +99,9 @@ func (r *Registry) update(ctx context.Context, k *kindRef, sub string, obj api.O
 			kind.PrepareUpdate(obj, spare)
 		}
 	}
+	if err := r.admitPriorityClass(k, obj); err != nil {
+		return nil, false, err
+	}
 	if err := r.admit(ctx, Request{Operation: OperationUpdate, Kind: k.cache.kind, Subresource: sub, Namespace: obj.GetNamespace(), Name: obj.GetName(),
 		User: opts.User, Groups: opts.Groups, Object: obj, Old: old, DryRun: opts.DryRun}); err != nil {
 		return nil, false, err
@@ -113,7 +116,7 @@ func (r *Registry) update(ctx context.Context, k *kindRef, sub string, obj api.O
 		return nil, false, err
 	}
 	defer claim.end()
-	if err := invalid(k.kind, obj.GetName(), validateSub(kind, sub, obj, old)); err != nil {
+	if err := invalid(k.kind, obj.GetName(), append(validateSub(kind, sub, obj, old), k.validateView(obj, old)...)); err != nil {
 		return nil, false, err
 	}
 	if opts.Check != nil {

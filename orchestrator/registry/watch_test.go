@@ -186,10 +186,10 @@ func TestEventsAreOneThingInTwoGroups(t *testing.T) {
 		t.Errorf("%+v", ev.Entry.Object())
 	}
 	got = got.DeepCopy()
-	got.Note = "other"
+	got.Series = &eventsv1.EventSeries{Count: 7}
 	update(t, r, gvr, "", got)
 	e, err := r.Get(t.Context(), core("events"), "default", "e")
-	if err != nil || e.Object().(*corev1.Event).Message != "other" {
+	if s := e.Object().(*corev1.Event).Series; err != nil || s == nil || s.Count != 7 {
 		t.Errorf("%v %v", e, err)
 	}
 }

@@ -201,22 +201,28 @@ func (l *loop) refused(ctx context.Context, p *pending, err error) bool {
 		return true
 	}
 	var chosen *candidate
+	waits := true // for a node that is being cleared for it
 	if fit.Nodes > 0 && !l.inFlight[pod.UID] {
-		chosen, fit.Preemption = l.preempt(ctx, pod)
+		chosen, fit.Preemption, waits = l.preempt(ctx, pod)
 	}
 	l.queue.park(p, l.cfg.Clock.Now(), fit.Plugins)
 	l.send(report{pod: pod.Pod, err: err})
-	if chosen == nil {
+	wanted := preemption{pod: pod.Pod}
+	switch {
+	case chosen != nil:
+		l.nominated[pod.UID] = nomination{pod, chosen.node.Name}
+		wanted.node, wanted.displaced = chosen.node.Name, l.displace(pod, chosen.node.Name)
+		for _, v := range chosen.victims {
+			if v.DeletionTimestamp == nil {
+				wanted.victims = append(wanted.victims, v.Pod)
+			}
+		}
+	case !waits && pod.Status.NominatedNodeName != "": // no node can be cleared any more
+		delete(l.nominated, pod.UID)
+	default:
 		return true
 	}
-	l.nominated[pod.UID] = nomination{pod, chosen.node.Name}
 	l.inFlight[pod.UID] = true
-	wanted := preemption{pod: pod.Pod, node: chosen.node.Name}
-	for _, v := range chosen.victims {
-		if v.DeletionTimestamp == nil {
-			wanted.victims = append(wanted.victims, v.Pod)
-		}
-	}
 	for {
 		select {
 		case l.preemptions <- wanted:
@@ -231,27 +237,37 @@ func (l *loop) refused(ctx context.Context, p *pending, err error) bool {
 	}
 }
 
-// preempt is the pure preempt with what the loop knows.
-func (l *loop) preempt(ctx context.Context, pod *framework.Pod) (*candidate, string) {
+// displace takes a node from the less important pods that are nominated to it, and returns them.
+func (l *loop) displace(pod *framework.Pod, node string) (displaced []*corev1.Pod) {
+	for uid, n := range l.nominated {
+		if n.node == node && priority(n.pod) < priority(pod) {
+			delete(l.nominated, uid)
+			displaced = append(displaced, n.pod.Pod)
+		}
+	}
+	return displaced
+}
+
+// preempt is the pure preempt with what the loop knows. waits says that the pod's own node is being cleared.
+func (l *loop) preempt(ctx context.Context, pod *framework.Pod) (chosen *candidate, why string, waits bool) {
 	var cleared *framework.Node
 	if n, ok := l.nominated[pod.UID]; ok {
 		cleared = l.state.Node(n.node)
 	}
 	if why := mayPreempt(pod, cleared); why != "" {
-		return nil, why
+		return nil, why, true
 	}
 	restore := l.expect(pod)
 	defer restore()
-	var chosen *candidate
 	why, err := guarded(func() (why string, err error) {
 		chosen, why, err = preempt(ctx, l.cfg.Plugins, l.cfg.Policy, pod, l.state, slices.Collect(maps.Values(l.budgets)))
 		return why, err
 	})
 	if err != nil {
 		l.cfg.Logger.Error("preemption failed", "namespace", pod.Namespace, "pod", pod.Name, "error", err)
-		return nil, ""
+		return nil, "", true
 	}
-	return chosen, why
+	return chosen, why, false
 }
 
 // writeBindings is one of the writers.

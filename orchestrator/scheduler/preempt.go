@@ -17,7 +17,7 @@ import (
 // Preemption, as Kubernetes documents it: a pod that fits nowhere may take the place of pods of lower
 // priority. On every node where those stand in its way, the fewest victims are chosen whose end makes
 // room; of the nodes the one where that hurts least. The victims are deleted gracefully, and the pod is
-// nominated to the node until it is scheduled, there or elsewhere.
+// nominated to the node until it is scheduled, there or elsewhere, or a more important pod is nominated to it.
 
 // maxCandidates bounds how many nodes are weighed against each other.
 const maxCandidates = 100
@@ -237,11 +237,13 @@ func hurts(a, b *candidate) int {
 	return strings.Compare(a.node.Name, b.node.Name)
 }
 
-// preemption is a choice on its way to the store.
+// preemption is a choice on its way to the store. Node "" takes the pod's nomination back.
 type preemption struct {
 	pod     *corev1.Pod
 	node    string
 	victims []*corev1.Pod
+	// displaced were nominated to the node, too, and are less important: their room is gone.
+	displaced []*corev1.Pod
 }
 
 // writePreemptions nominates pods to nodes and ends the victims.
@@ -251,6 +253,9 @@ func (l *loop) writePreemptions(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case p := <-l.preemptions:
+			for _, d := range p.displaced {
+				l.nominate(ctx, d, "")
+			}
 			l.nominate(ctx, p.pod, p.node)
 			for _, v := range p.victims {
 				if err := l.evict(ctx, v, p); err != nil && ctx.Err() == nil {

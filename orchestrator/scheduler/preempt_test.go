@@ -164,6 +164,54 @@ func TestAnImportantPodTakesTheRoomOfAnotherAndLosesItToNobody(t *testing.T) {
 	}
 }
 
+// Who is nominated to a node loses it to the more important one that has it cleared, and is told so.
+func TestANominationGoesToTheMoreImportant(t *testing.T) {
+	client := newFakeClient()
+	client.put("nodes", node("a", "1"), watch.Added)
+	low := pod("low", "1")
+	low.Spec.NodeName = "a"
+	client.put("pods", low, watch.Added)
+	middle := pod("middle", "1", ranked(5))
+	middle.Status.NominatedNodeName = "a"
+	never := corev1.PreemptNever // else it would preempt once more
+	middle.Spec.PreemptionPolicy = &never
+	client.put("pods", middle, watch.Added)
+	client.put("pods", pod("high", "1", ranked(9)), watch.Added)
+	start(t, client)
+	if got := <-client.deleted; got != "low" {
+		t.Fatal(got)
+	}
+	for name, want := range map[string]string{"high": "a", "middle": ""} {
+		p, err := client.Get(context.Background(), podsResource, "default", name)
+		if err != nil || p.(*corev1.Pod).Status.NominatedNodeName != want {
+			t.Errorf("%s: %+v, %v", name, p.(*corev1.Pod).Status, err)
+		}
+	}
+}
+
+// A node that can't be cleared any more is promised to nobody.
+func TestANominationThatIsHopelessIsTakenBack(t *testing.T) {
+	s, err := New(Config{Client: newFakeClient()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLoop(s.cfg)
+	l.state.SetNode(node("a", "1"))
+	l.state.SetPod(framework.NewPod(pod("equal", "1", ranked(9))), "a")
+	l.setPod(pod("high", "1", ranked(9), func(p *corev1.Pod) { p.Status.NominatedNodeName = "a" }))
+	if !l.schedule(context.Background(), l.queue.pop()) {
+		t.Fatal("ended")
+	}
+	select {
+	case p := <-l.preemptions:
+		if p.pod.Name != "high" || p.node != "" || len(p.victims) > 0 || len(l.nominated) > 0 {
+			t.Errorf("%+v, nominated %v", p, l.nominated)
+		}
+	default:
+		t.Error("the nomination stays")
+	}
+}
+
 func TestOnlyWhatMayHelpWakesAParkedPod(t *testing.T) {
 	byNode := map[string]bool{"NodeAffinity": true, "TaintToleration": true}
 	byRoom := map[string]bool{"NodeAffinity": true, "NodeResourcesFit": true}

@@ -28,7 +28,15 @@
 // # Refused, by name
 //
 // tty, stdin, exec, devices, privileged, added capabilities, hugepages, hostPort, hostPID, hostIPC,
-// shareProcessNamespace, sysctls, bidirectional mounts, size limits of memory volumes. Guests have no
-// user: runAsUser, seccomp, AppArmor and dropped capabilities hold without doing anything. Guests
-// cannot make links.
+// shareProcessNamespace, sysctls, bidirectional mounts, size limits of memory volumes.
+//
+// # What a guest's security context means
+//
+// A guest has no user, no capabilities, no system calls, no /proc and nothing to execute. So dropped
+// capabilities, allowPrivilegeEscalation: false, seccomp, AppArmor and procMount hold without doing
+// anything, and so does runAsNonRoot as far as the image's user says so. Its root is always read-only,
+// readOnlyRootFilesystem or not. runAsUser, runAsGroup, supplementalGroups and fsGroup change nothing
+// that a guest could see, but they protect nothing either: its files are opened by this process, with
+// this process's rights, so a hostPath volume is as open to a guest as it is to the host program. Mount
+// volumes readOnly where that matters. Guests cannot make links.
 package wasm

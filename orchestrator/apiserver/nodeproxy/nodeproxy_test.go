@@ -1,9 +1,10 @@
 package nodeproxy
 
 import (
-	"bytes"
+	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -11,29 +12,14 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/remotecommand"
-	server "k8s.io/cri-streaming/pkg/streaming/remotecommand"
 
 	"github.com/pintle/pintle/internal/memnet"
 )
-
-type echo struct{}
-
-func (echo) ExecInContainer(_ context.Context, _, _, _ string, cmd []string, in io.Reader, out, _ io.WriteCloser, _ bool, _ <-chan server.TerminalSize, _ time.Duration) error {
-	_, err := io.WriteString(out, strings.Join(cmd, " ")+":")
-	if err == nil {
-		// WebSockets of protocol v4 can't end stdin alone, so the length is agreed on.
-		_, err = io.CopyN(out, in, int64(len("there")))
-	}
-	return err
-}
 
 // start serves a Proxy in front of an agent and returns its URL.
 func start(t *testing.T, agent http.Handler) string {
@@ -84,39 +70,64 @@ func start(t *testing.T, agent http.Handler) string {
 	return front.URL
 }
 
+// echoAgent takes an upgrade to any protocol and sends back what it gets, as far as "bye".
+func echoAgent(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/exec/ns/p/c" || strings.Join(r.URL.Query()["command"], " ") != "echo hi" || r.Header.Get("Authorization") != "" {
+		http.Error(w, "not what was asked for: "+r.URL.String(), http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Connection", "Upgrade")
+	w.Header().Set("Upgrade", r.Header.Get("Upgrade"))
+	w.Header().Set("X-Stream-Protocol-Version", r.Header.Get("X-Stream-Protocol-Version"))
+	w.WriteHeader(http.StatusSwitchingProtocols)
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	for {
+		line, err := buffered.ReadString('\n')
+		if err != nil || line == "bye\n" {
+			return
+		}
+		if _, err := io.WriteString(conn, line); err != nil {
+			return
+		}
+	}
+}
+
+// What the protocols mean is the client's and the agent's business: the proxy carries their upgrade and bytes.
+// internal/e2e has kubectl speak both through it.
 func TestExecPassesBothProtocols(t *testing.T) {
-	agent := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/exec/ns/p/c" {
-			http.NotFound(w, r)
-			return
-		}
-		opts, err := server.NewOptions(r)
-		if err != nil {
-			http.Error(w, err.Error(), 400)
-			return
-		}
-		server.ServeExec(w, r, echo{}, "p", "", "c", r.URL.Query()["command"], opts, time.Minute, time.Minute,
-			[]string{"v4.channel.k8s.io"})
-	})
-	base := start(t, agent)
-	u, _ := url.Parse(base + "/pods/p/exec?stdin=true&stdout=true&command=echo&command=hi")
-	cfg := &rest.Config{Host: base}
-	spdy, err := remotecommand.NewSPDYExecutor(cfg, "POST", u)
+	base := start(t, http.HandlerFunc(echoAgent))
+	u, err := url.Parse(base)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ws, err := remotecommand.NewWebSocketExecutorForProtocols(cfg, "GET", u.String(), "v4.channel.k8s.io")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, executor := range map[string]remotecommand.Executor{"spdy": spdy, "websocket": ws} {
-		t.Run(name, func(t *testing.T) {
-			var out bytes.Buffer
-			if err := executor.StreamWithContext(t.Context(), remotecommand.StreamOptions{Stdin: strings.NewReader("there"), Stdout: &out}); err != nil {
+	for _, tc := range []struct{ method, upgrade string }{{http.MethodPost, "SPDY/3.1"}, {http.MethodGet, "websocket"}} {
+		t.Run(tc.upgrade, func(t *testing.T) {
+			conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", u.Host)
+			if err != nil {
 				t.Fatal(err)
 			}
-			if out.String() != "echo hi:there" {
-				t.Fatalf("%q", out.String())
+			defer conn.Close()
+			fmt.Fprintf(conn, "%s /pods/p/exec?stdin=true&stdout=true&command=echo&command=hi HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer secret\r\n"+
+				"Connection: Upgrade\r\nUpgrade: %s\r\nX-Stream-Protocol-Version: v4.channel.k8s.io\r\n\r\n", tc.method, tc.upgrade)
+			reader := bufio.NewReader(conn)
+			resp, err := http.ReadResponse(reader, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != http.StatusSwitchingProtocols || resp.Header.Get("Upgrade") != tc.upgrade || resp.Header.Get("X-Stream-Protocol-Version") != "v4.channel.k8s.io" {
+				t.Fatalf("%s %v", resp.Status, resp.Header)
+			}
+			fmt.Fprint(conn, "there\n")
+			if line, err := reader.ReadString('\n'); err != nil || line != "there\n" {
+				t.Fatalf("%q %v", line, err)
+			}
+			fmt.Fprint(conn, "bye\n")
+			if rest, err := io.ReadAll(reader); err != nil || len(rest) > 0 {
+				t.Fatalf("the agent's end doesn't come through: %q %v", rest, err)
 			}
 		})
 	}
