@@ -46,8 +46,18 @@ func (f *files) consistent() error {
 	return e.check()
 }
 
+const help = "a file was lost, or comes from another copy of this folder. Bring all of the folder back from one copy, or restore a backup in another"
+
+// begun says whether a single voter has its first entry, which the folder had before FORMAT. Without
+// it nobody may vote, and raft would wait for ever.
+func (f *files) begun(cfg *Config) error {
+	if last, _ := f.segs.LastIndex(); cfg.Network == nil && last == 0 && f.snaps.note() == nil {
+		return fmt.Errorf("%w: the log is empty: %s", ErrCorrupt, help)
+	}
+	return nil
+}
+
 func (e *ends) check() error {
-	const help = "a file was lost, or comes from another copy of this folder. Bring all of the folder back from one copy, or restore a backup in another"
 	if e.note != nil && e.durable < e.note.Durable {
 		return fmt.Errorf("%w: the state file ends at entry %d and the log begins after %d: %s", ErrCorrupt, e.durable, e.note.Durable, help)
 	}

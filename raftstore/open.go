@@ -122,6 +122,9 @@ func openFolder(cfg *Config, fill func(*stateFile) error) (_ *files, err error) 
 	if err := f.consistent(); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
+	if err := f.begun(cfg); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
+	}
 	if err := f.afterArrival(dir); err != nil {
 		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}

@@ -109,7 +109,7 @@ func (p *promises) verify(ctx context.Context, dir string, open opener) (err err
 			return nil // nothing there yet, nothing promised
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, patience(ctx))
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	stores, stop, err := open(ctx, dir)
 	defer func() { err = errors.Join(err, stop()) }()
@@ -151,15 +151,8 @@ func (p *promises) verify(ctx context.Context, dir string, open opener) (err err
 	return nil
 }
 
-// patienceKey has a context say how long a store may take that has nothing to wait for.
-type patienceKey struct{}
-
-func patience(ctx context.Context) time.Duration {
-	if d, ok := ctx.Value(patienceKey{}).(time.Duration); ok {
-		return d
-	}
-	return time.Minute
-}
+// patience is how long a store may take that has nothing to wait for.
+const patience = time.Minute
 
 func (c *counter) verify(ctx context.Context, s *raftstore.Store, key string) error {
 	kv, ok, err := s.Get(ctx, key)
