@@ -63,6 +63,7 @@ func ExampleAgent_ImportImages() {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	done := make(chan error)
 	go func() { done <- agent.Run(ctx) }()
 	<-agent.Ready()
