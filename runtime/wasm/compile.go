@@ -66,6 +66,42 @@ func (c *compiler) ensure(ctx context.Context, module []byte) error {
 	}
 }
 
+// compiled says whether ensure would return at once.
+func (c *compiler) compiled(module []byte) bool {
+	sum := sha256.Sum256(module)
+	c.mu.Lock()
+	m := c.modules[sum]
+	c.mu.Unlock()
+	if m == nil {
+		return false
+	}
+	select {
+	case <-m.done:
+		return m.err == nil
+	default:
+		return false
+	}
+}
+
+// Preparing implements runtime.Preparer.
+func (e *Engine) Preparing(containerID string) string {
+	e.mu.Lock()
+	c, compiler := e.containers[containerID], e.compiler
+	e.mu.Unlock()
+	if c == nil || compiler == nil {
+		return ""
+	}
+	_, file, err := e.argv(c)
+	if err != nil {
+		return "" // StartContainer says it
+	}
+	module, err := os.ReadFile(file)
+	if err != nil || compiler.compiled(module) {
+		return ""
+	}
+	return fmt.Sprintf("compiling the module of image %q", c.spec.Image)
+}
+
 // run waits for its turn and compiles. No panic leaves it.
 func (c *compiler) run(ctx context.Context, module []byte) (err error) {
 	select {

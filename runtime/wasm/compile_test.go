@@ -122,12 +122,32 @@ func TestImportingCompilesAndStartingDoesNot(t *testing.T) {
 	e.compiler.compile = func(context.Context, []byte) error { return errors.New("a container's start compiled") }
 	for _, id := range []string{"a", "b"} {
 		start(t, e, id, nil, "exit", "0")
+		if what := e.Preparing(id); what != "" {
+			t.Errorf("%s would wait for %s", id, what)
+		}
 		if c := wait(t, e, id); c.State != runtime.Exited {
 			t.Errorf("%s: %+v", id, c)
 		}
 	}
 	if imported != 1 {
 		t.Errorf("the import compiled %d modules", imported)
+	}
+}
+
+// After a restart of the engine nothing is known to be compiled, and the container's pod says so.
+func TestAContainerSaysThatItWaitsForItsModule(t *testing.T) {
+	e := running(t)
+	e.compiler.mu.Lock()
+	clear(e.compiler.modules)
+	e.compiler.mu.Unlock()
+	if _, err := e.CreateSandbox(t.Context(), runtime.SandboxSpec{ID: "pod"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.CreateContainer(t.Context(), runtime.ContainerSpec{ID: "c", SandboxID: "pod", Image: reference}); err != nil {
+		t.Fatal(err)
+	}
+	if what := e.Preparing("c"); what != `compiling the module of image "guest:1"` {
+		t.Errorf("waits for %q", what)
 	}
 }
 

@@ -64,7 +64,10 @@ type Engine struct {
 	guests     sync.WaitGroup
 }
 
-var _ runtime.Engine = (*Engine)(nil)
+var (
+	_ runtime.Engine   = (*Engine)(nil)
+	_ runtime.Preparer = (*Engine)(nil)
+)
 
 type sandbox struct {
 	runtime.Sandbox
