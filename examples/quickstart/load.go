@@ -90,7 +90,7 @@ const (
 // flyingMost is how many requests of one stream wait for their answers at a time. A host that answers
 // more slowly than that gets fewer requests, as of clients that wait, and the rate says so; more and
 // more of them would only wait in its queues until they time out.
-const flyingMost = 64
+const flyingMost = 16
 
 // startLoad begins sending until finish is called.
 func startLoad(ctx context.Context, targets []target) *load {
@@ -114,6 +114,7 @@ func (l *load) stream(ctx context.Context, t target, fresh bool, interval time.D
 	var flying sync.WaitGroup
 	defer flying.Wait()
 	places := make(chan struct{}, flyingMost)
+	began, sent := time.Now(), 0
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	kind := t.name + ", kept alive"
@@ -126,17 +127,21 @@ func (l *load) stream(ctx context.Context, t target, fresh bool, interval time.D
 			return
 		case <-ticker.C:
 		}
-		select {
-		case places <- struct{}{}:
-		default:
-			continue
+		// A busy host delivers some ticks late, and then drops others: what they stood for is sent now.
+		for due := int(time.Since(began) / interval); sent < due; sent++ {
+			select {
+			case places <- struct{}{}:
+			default:
+				sent = due - 1 // nobody waits to be sent later
+				continue
+			}
+			// Requests that are under way when the load ends are still waited for and counted.
+			flying.Go(func() {
+				defer func() { <-places }()
+				version, _, err := t.get(context.WithoutCancel(ctx), client)
+				l.count(kind, version, err)
+			})
 		}
-		// Requests that are under way when the load ends are still waited for and counted.
-		flying.Go(func() {
-			defer func() { <-places }()
-			version, _, err := t.get(context.WithoutCancel(ctx), client)
-			l.count(kind, version, err)
-		})
 	}
 }
 
