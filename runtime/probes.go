@@ -139,6 +139,9 @@ func (w *worker) startProber(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 		if c.ReadinessProbe != nil {
 			wg.Go(func() {
 				w.loop(ctx, pod, c, "Readiness", c.ReadinessProbe, began, !wasReady, func(good bool) bool {
+					if p.see().ready != good {
+						w.log.Debug("readiness changed", "container", c.Name, "ready", good)
+					}
 					p.set(w, func(v *probeView) { v.ready = good })
 					return false
 				})
@@ -221,6 +224,7 @@ func (w *worker) loop(ctx context.Context, pod *corev1.Pod, c *corev1.Container,
 			}
 		} else {
 			good = 0
+			w.log.Debug("probe failed", "kind", kind, "container", c.Name, "error", err)
 			// The first failure while a server is coming up is no news; nor are those within a period.
 			if now := time.Now(); !fast || counted.IsZero() && now.Sub(began) > period || !counted.IsZero() && now.Sub(counted) >= period {
 				counted = now

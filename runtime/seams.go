@@ -35,3 +35,10 @@ type Drainer interface {
 	// Drained returns once no proxy or ingress sends new connections to addr, or when ctx ends.
 	Drained(ctx context.Context, addr netip.Addr) error
 }
+
+// Preparer is an Engine whose containers may have to wait for something long before they start, which
+// their pod then says in an event.
+type Preparer interface {
+	// Preparing is what StartContainer of the container would wait for now, in words; "" is nothing.
+	Preparing(containerID string) string
+}

@@ -164,6 +164,11 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, act action
 		w.postStart[id] = true
 		w.mu.Unlock()
 	}
+	if e, ok := w.engine.(Preparer); ok {
+		if what := e.Preparing(id); what != "" {
+			w.eventFor(pod, c.Name, corev1.EventTypeNormal, "Preparing", "Container starts when this is done: "+what)
+		}
+	}
 	if err := w.engine.StartContainer(ctx, id); err != nil {
 		w.mu.Lock()
 		delete(w.postStart, id)

@@ -55,7 +55,10 @@ func deployment(image string, wasm bool) *appsv1.Deployment {
 							corev1.ResourceCPU: resource.MustParse("10m"), corev1.ResourceMemory: resource.MustParse("16Mi")}},
 						ReadinessProbe: &corev1.Probe{
 							PeriodSeconds: 1,
-							ProbeHandler:  corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("http")}},
+							// The second that is the default is short for a host that does other things: all
+							// pods would be unready at once, for no fault of theirs.
+							TimeoutSeconds: 5,
+							ProbeHandler:   corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{Path: "/healthz", Port: intstr.FromString("http")}},
 						},
 					}},
 				},

@@ -29,8 +29,9 @@ type story struct {
 	timeline  *timeline
 	appliance *appliance.Appliance
 	dir       string
-	updates   int  // how often step 6 rolls to v2
-	exit      bool // it ends after the story
+	slow      error // slowErrors of the steps so far
+	updates   int   // how often step 6 rolls to v2
+	exit      bool  // it ends after the story
 
 	client     kubernetes.Interface
 	images     map[string]string // version → reference
@@ -64,7 +65,7 @@ func (s *story) tell(ctx context.Context) error {
 	for _, command := range []string{"get pods -o wide", "rollout history deployment/demo", "get events --sort-by=.lastTimestamp"} {
 		s.timeline.say("   kubectl --kubeconfig %s %s", s.kubeconfig, command)
 	}
-	return nil
+	return s.slow
 }
 
 // until asks every 50 ms until ok, and shows what it waits for.
@@ -292,8 +293,9 @@ func (s *story) setImage(ctx context.Context, version string) error {
 	return err
 }
 
-// underLoad sends requests through both ways in while do runs, and fails if any of them failed.
-func (s *story) underLoad(ctx context.Context, do func() error) error {
+// underLoad sends requests through both ways in while do runs, and fails if any of them failed. Too few
+// of them are kept for the story's end: they are the host's fault, and the rest is still worth telling.
+func (s *story) underLoad(ctx context.Context, step string, do func() error) error {
 	l := startLoad(ctx, []target{s.service, s.ingress})
 	began := time.Now()
 	err := do()
@@ -303,23 +305,22 @@ func (s *story) underLoad(ctx context.Context, do func() error) error {
 		case <-ctx.Done():
 		}
 	}
-	requests, failed, reasons := l.finish()
-	s.timeline.say("   %d requests (%.0f/s), %d failed", requests, float64(requests)/time.Since(began).Seconds(), failed)
-	if err != nil {
+	requests, failed, rate, reasons := l.finish()
+	s.timeline.say("   %d requests (%.0f/s), %d failed", requests, rate, failed)
+	switch {
+	case failed > 0:
+		return errors.Join(err, fmt.Errorf("%d of %d requests failed: %v", failed, requests, reasons))
+	case err != nil:
 		return err
-	}
-	if failed > 0 {
-		return fmt.Errorf("%d of %d requests failed: %v", failed, requests, reasons)
-	}
-	if requests == 0 {
-		return errors.New("no request was sent")
+	case rate < leastRate:
+		s.slow = errors.Join(s.slow, &slowError{step, rate})
 	}
 	return nil
 }
 
 // update rolls to v2; asked for more updates, it goes back to v1 and on to v2 again, that many times.
 func (s *story) update(ctx context.Context) error {
-	return s.underLoad(ctx, func() error {
+	return s.underLoad(ctx, "the rolling update", func() error {
 		for i := range 2*s.updates - 1 {
 			version := []string{"v2", "v1"}[i%2]
 			if err := s.setImage(ctx, version); err != nil {
@@ -334,7 +335,7 @@ func (s *story) update(ctx context.Context) error {
 }
 
 func (s *story) breakIt(ctx context.Context) error {
-	return s.underLoad(ctx, func() error {
+	return s.underLoad(ctx, "the rollback", func() error {
 		if err := s.setImage(ctx, "v3"); err != nil {
 			return err
 		}
@@ -367,7 +368,7 @@ func (s *story) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return s.underLoad(ctx, func() error {
+	return s.underLoad(ctx, "the restart", func() error {
 		s.timeline.waiting("the control plane")
 		if err := s.appliance.RestartControlPlane(ctx); err != nil {
 			return err

@@ -37,7 +37,7 @@ func (t *timeline) waiting(format string, args ...any) {
 // step runs one step of the story, and prints what it is at every two seconds.
 func (t *timeline) step(ctx context.Context, number int, title string, do func(context.Context) error) error {
 	t.waiting("")
-	ctx, cancel := context.WithTimeoutCause(ctx, 3*time.Minute, fmt.Errorf("it took more than 3 minutes"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, fmt.Errorf("it took more than 5 minutes"))
 	defer cancel()
 	done := make(chan struct{})
 	var ticking sync.WaitGroup

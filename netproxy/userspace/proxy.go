@@ -263,6 +263,13 @@ func (pt *port) pick(client netip.Addr, failed []netip.AddrPort) (to netip.AddrP
 	return to, true
 }
 
+// removed says whether an endpoint is no longer one while others are.
+func (pt *port) removed(to netip.AddrPort) bool {
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	return len(pt.eps) > 0 && !slices.Contains(pt.eps, to)
+}
+
 // Mapping lists the stand-ins, sorted by Service.
 func (p *Proxy) Mapping() []Mapping {
 	p.mu.Lock()

@@ -53,6 +53,10 @@ func (pt *port) splice(c *net.TCPConn) {
 			failed = append(failed, to)
 			continue
 		}
+		if pt.removed(to) { // while it was dialled: nothing was sent yet, so another can have it
+			up.Close()
+			continue
+		}
 		join(pt.p.ctx, c, up)
 		return
 	}

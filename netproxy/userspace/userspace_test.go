@@ -186,3 +186,30 @@ func TestAffinityAndFailover(t *testing.T) {
 		}
 	}
 }
+
+// A connection that was being made to an endpoint when that was removed goes to another one.
+func TestAnEndpointRemovedWhileItIsDialledGetsNothing(t *testing.T) {
+	a, b := backend(t, "a"), backend(t, "b")
+	dialling, goOn := make(chan struct{}), make(chan struct{})
+	p := New(Config{Dial: func(ctx context.Context, network, address string) (net.Conn, error) {
+		c, err := new(net.Dialer).DialContext(ctx, network, address)
+		if address == a.String() {
+			close(dialling)
+			<-goOn
+		}
+		return c, err
+	}})
+	defer p.Close()
+	if err := p.Apply(t.Context(), []services.Change{{New: web(0, a)}}); err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, p)
+	<-dialling
+	if err := p.Apply(t.Context(), []services.Change{{Old: web(0, a), New: web(0, b)}}); err != nil {
+		t.Fatal(err)
+	}
+	close(goOn)
+	if got, err := finish(c); err != nil || got != "b 5" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}

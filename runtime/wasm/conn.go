@@ -25,6 +25,7 @@ type guestConn struct {
 	shutWrite bool
 	closed    bool // by the guest: out is flushed first
 	nonblock  bool
+	asked     bool // the guest has read something
 	answered  bool // the guest's last act was to write, or it has not been asked yet
 	last      time.Time
 }
@@ -133,7 +134,7 @@ func (c *guestConn) read(p []byte, peek bool) (int, error) {
 		if c.in = c.in[n:]; len(c.in) == 0 {
 			c.in = nil
 		}
-		c.answered, c.last = false, time.Now()
+		c.asked, c.answered, c.last = true, false, time.Now()
 		c.change.Broadcast()
 	}
 	return n, nil
@@ -196,12 +197,15 @@ func (c *guestConn) close(kill bool) {
 }
 
 // idle says whether nothing is in flight: all that came was read and answered, and the answer went
-// out at least quiet ago.
+// out at least quiet ago. One that has not asked anything yet is given longer, unless it has ended.
 func (c *guestConn) idle(now time.Time, quiet time.Duration) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.closed {
 		return len(c.out) == 0 || c.outErr != nil
+	}
+	if !c.asked && c.inErr == nil && quiet > 0 {
+		quiet = askQuiet
 	}
 	return errors.Is(c.inErr, net.ErrClosed) || c.answered && len(c.in) == 0 && len(c.out) == 0 && now.Sub(c.last) >= quiet
 }

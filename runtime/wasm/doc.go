@@ -4,6 +4,14 @@
 // (a wasm layer, or a root filesystem whose entrypoint is a core WASI preview 1 command), and create
 // sandboxes and containers. Engines are safe for concurrent use, and several may run in one process.
 //
+// # Compiling
+//
+// A module is compiled to machine code before it first runs: a large one written in Go takes some
+// seconds of a core, once for each content. ImportImages does it, one module at a time and on one core,
+// and the code stays below DataDir/cache, so that containers start at once, also after a restart. A container
+// whose module is not compiled yet (imported while the engine did not run, or by another version of it)
+// starts when it is.
+//
 // # What a guest gets
 //
 // Arguments, environment, a read-only root with the pod's volumes over it, stdout and stderr as CRI

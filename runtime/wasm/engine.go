@@ -57,13 +57,17 @@ type Engine struct {
 	running    bool
 	ended      bool
 	cache      wazero.CompilationCache
+	compiler   *compiler
 	sandboxes  map[string]*sandbox
 	containers map[string]*container
 	watchers   map[*watcher]struct{}
 	guests     sync.WaitGroup
 }
 
-var _ runtime.Engine = (*Engine)(nil)
+var (
+	_ runtime.Engine   = (*Engine)(nil)
+	_ runtime.Preparer = (*Engine)(nil)
+)
 
 type sandbox struct {
 	runtime.Sandbox
@@ -133,6 +137,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		return errors.Join(errors.New("wasm: Run called twice"), cache.Close(context.WithoutCancel(ctx)))
 	}
 	e.running, e.cache = true, cache
+	e.compiler = newCompiler(compileInto(cache), ctx.Done(), &e.guests, e.log.Debug)
 	e.mu.Unlock()
 	close(e.ready)
 	<-ctx.Done()
@@ -172,9 +177,19 @@ func (e *Engine) Image(_ context.Context, ref string) (runtime.Image, error) {
 func (e *Engine) Images(context.Context) ([]runtime.Image, error) { return e.images.list(), nil }
 
 // ImportImages implements runtime.Engine. An image without a module is runtime.ErrImageFormat, and
-// then none of the archive is taken.
+// then none of the archive is taken. While the engine runs it returns when the modules are compiled,
+// which takes seconds for large ones the first time; when ctx ends before that, the images are in the
+// store nevertheless, and importing them again waits for the rest.
 func (e *Engine) ImportImages(ctx context.Context, archive io.Reader) ([]runtime.Image, error) {
-	return e.images.load(ctx, archive)
+	images, err := e.images.load(ctx, archive)
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]string, len(images))
+	for i := range images {
+		ids[i] = images[i].ID
+	}
+	return images, e.compileImages(ctx, ids)
 }
 
 // CreateSandbox implements runtime.Engine.

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"context"
 	"errors"
 	"net"
 	"sync"
@@ -17,6 +18,8 @@ const (
 	firstConn  = 1 << 16 // above any descriptor that wazero gives to files
 	backlog    = 128
 	drainQuiet = time.Second
+	askQuiet   = 5 * time.Second // of a connection that has not asked anything: on a busy host its request may be late
+	bellWait   = time.Second
 	drainTick  = 20 * time.Millisecond
 )
 
@@ -28,10 +31,14 @@ type guest struct {
 	started  time.Time       // the guest's monotonic clock starts here
 	listener net.Listener    // nil: none
 	pending  chan net.Conn
+	accepted chan struct{} // closed when nothing more is accepted; nil without a listener
 	woken    chan struct{} // capacity 1: something that a poll may wait for has changed
 	meter    meter
 	wg       sync.WaitGroup // accepting and connections
 	polls    atomic.Int64   // how often a poll looked at its subscriptions, for the idleness test
+
+	bellMu sync.Mutex // guards bell; held while it is rung
+	bell   string     // address of the connection that drain makes, "" before
 
 	mu       sync.Mutex // guards the rest
 	conns    map[uint32]*guestConn
@@ -48,7 +55,11 @@ func newGuest(done <-chan struct{}, exitCode func() uint32, l net.Listener, quot
 	}
 	g.meter.init(quota, period)
 	if l != nil {
-		g.wg.Go(g.accept)
+		g.accepted = make(chan struct{})
+		g.wg.Go(func() {
+			defer close(g.accepted)
+			g.accept()
+		})
 	}
 	return g
 }
@@ -73,6 +84,10 @@ func (g *guest) accept() {
 			case <-time.After(drainTick):
 			}
 			continue
+		}
+		if g.isBell(c) {
+			_ = c.Close()
+			return
 		}
 		select {
 		case g.pending <- c:
@@ -139,6 +154,35 @@ func (g *guest) closeConn(fd uint32) bool {
 	return c != nil
 }
 
+// lastCall closes the listener once all that the kernel had accepted for it is here: a closed listener
+// resets what still queues, and on a busy host that is what the proxies sent a moment ago. Connections
+// queue in order, so one of our own tells.
+func (g *guest) lastCall() {
+	defer g.listener.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), bellWait)
+	defer cancel()
+	g.bellMu.Lock()
+	c, err := new(net.Dialer).DialContext(ctx, "tcp4", g.listener.Addr().String())
+	if err == nil {
+		defer c.Close()
+		g.bell = c.LocalAddr().String()
+	}
+	g.bellMu.Unlock()
+	if err != nil {
+		return // the guest has closed it itself, or its queue is full
+	}
+	select {
+	case <-g.accepted:
+	case <-g.done:
+	}
+}
+
+func (g *guest) isBell(c net.Conn) bool {
+	g.bellMu.Lock()
+	defer g.bellMu.Unlock()
+	return g.bell != "" && c.RemoteAddr().String() == g.bell
+}
+
 // drain closes the listener and returns when no request is in flight, or the guest has ended. The
 // guest keeps its descriptor and sees no more connections: were accept to fail, most guests would
 // return from main and cut off the requests that they are answering.
@@ -146,7 +190,7 @@ func (g *guest) drain() {
 	if g.listener == nil {
 		return
 	}
-	_ = g.listener.Close()
+	g.lastCall()
 	tick := time.NewTicker(drainTick)
 	defer tick.Stop()
 	for !g.idle(time.Now()) {
@@ -159,6 +203,11 @@ func (g *guest) drain() {
 }
 
 func (g *guest) idle(now time.Time) bool {
+	select {
+	case <-g.accepted:
+	default:
+		return false // one may be between the listener and the queue
+	}
 	if len(g.pending) > 0 {
 		return false
 	}

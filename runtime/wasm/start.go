@@ -40,10 +40,10 @@ func (e *Engine) StartContainer(ctx context.Context, id string) error {
 	}
 	c.starting = true
 	e.guests.Add(1)
-	cache := e.cache
+	cache, compiler := e.cache, e.compiler
 	e.mu.Unlock()
 
-	p, err := e.prepare(ctx, c, cache)
+	p, err := e.prepare(ctx, c, cache, compiler)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	c.starting = false
@@ -76,7 +76,7 @@ type prepared struct {
 	port     uint16
 }
 
-func (e *Engine) prepare(ctx context.Context, c *container, cache wazero.CompilationCache) (p *prepared, err error) {
+func (e *Engine) prepare(ctx context.Context, c *container, cache wazero.CompilationCache, compiler *compiler) (p *prepared, err error) {
 	p = &prepared{memory: &boundedMemory{limit: uint64(max(c.spec.Resources.MemoryLimit, 0))}}
 	args, file, err := e.argv(c)
 	if err != nil {
@@ -94,8 +94,11 @@ func (e *Engine) prepare(ctx context.Context, c *container, cache wazero.Compila
 	if err != nil {
 		return nil, fmt.Errorf("mount: %w", err)
 	}
+	if err := compiler.ensure(ctx, code); err != nil {
+		return nil, err
+	}
 	// One runtime for each guest, since wasi and limits are per runtime; the cache shares the code.
-	p.runtime = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), wazero.NewRuntimeConfig().WithCompilationCache(cache).WithCloseOnContextDone(true))
+	p.runtime = wazero.NewRuntimeWithConfig(context.WithoutCancel(ctx), runtimeConfig(cache))
 	defer func() {
 		if err != nil {
 			p.close()
