@@ -35,6 +35,8 @@ type Config struct {
 	// Join makes this process a member of a cluster that is there; nil starts one, or goes on with that of
 	// the data folder. It needs a Listener or an Address.
 	Join *Join
+	// DialMember connects to another member's port; nil is a net.Dialer.
+	DialMember func(ctx context.Context, network, address string) (net.Conn, error)
 	// Advertise is where pods reach the API: the endpoint of the Service default/kubernetes. Zero means
 	// the listener's own address.
 	Advertise netip.AddrPort

@@ -46,6 +46,14 @@ func (o *Orchestrator) Addr() net.Addr {
 	return o.addr
 }
 
+// ClusterName is the config's, or, for a member that joined, what the cluster is called. Ask after Ready.
+func (o *Orchestrator) ClusterName() string {
+	if p := o.running(); p != nil {
+		return p.membership.Cluster
+	}
+	return o.cfg.Name
+}
+
 // ServiceCIDR is where cluster IPs come from: the config's, or, for a member that joined, the cluster's. Ask
 // after Ready.
 func (o *Orchestrator) ServiceCIDR() netip.Prefix {

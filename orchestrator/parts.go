@@ -36,6 +36,7 @@ type parts struct {
 	registry *registry.Registry
 	server   *apiserver.Server
 	metrics  *scopedmetrics.Scope // open while run runs
+	leading  leadingParts
 }
 
 // openPort shares the listener out by protocol.
@@ -57,7 +58,7 @@ func (p *parts) openStore() (err error) {
 		cfg.Dir = filepath.Join(p.cfg.DataDir, "store")
 	}
 	if p.port != nil {
-		cfg.Network = cluster.NewLinks(p.rafts, p.identity.member(p.membership.Member, p.cfg.Clock))
+		cfg.Network = cluster.NewLinks(p.rafts, p.identity.member(p.membership.Member, p.cfg.Clock), p.cfg.DialMember)
 		cfg.Address = p.cfg.memberAddress(p.addr)
 	}
 	if p.store, err = raftstore.Open(cfg); err != nil {
@@ -83,7 +84,7 @@ func (p *parts) assemble() (err error) {
 	p.server, err = apiserver.New(apiserver.Config{
 		Registry: p.registry, Listener: p.apis, Memory: p.memory,
 		Authenticator: access.authenticator, Authorizer: access.authorizer, RBAC: access.rbac,
-		Issuer: access.issuer, Tokens: access.tokens, NodeProxy: access.nodeProxy,
+		Issuer: access.issuer, Tokens: access.tokens, NodeProxy: access.nodeProxy, Health: p.health,
 		Logger: p.cfg.Logger.With("part", "apiserver"), Clock: p.cfg.Clock,
 	})
 	if err != nil {

@@ -76,6 +76,17 @@ func (s *Store) knownMembers() []Member {
 	return ms
 }
 
+// LeaderID is the member that this one believes to lead, "" while it knows of none.
+func (s *Store) LeaderID() string {
+	select {
+	case <-s.started:
+		_, id := s.raft.LeaderWithID()
+		return string(id)
+	default:
+		return ""
+	}
+}
+
 // AddMember adds a member, which must run with Config.Join and this id and be reachable at the
 // address. It joins without a vote, and gets one by itself once it has caught up and stayed so.
 // For a member that is there already it changes the address.

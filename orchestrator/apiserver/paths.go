@@ -64,31 +64,31 @@ func (s *Server) paths() []string {
 // serveHealth answers probes. readyz alone needs the registry: a server that still reads its data
 // is alive.
 func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request, endpoint, only string) error {
-	type check struct {
-		name, problem string
-	}
-	checks := []check{{name: "ping"}, {name: "log"}}
-	registryCheck, stopCheck := check{name: "registry"}, check{name: "shutdown"}
+	checks := []HealthCheck{{Name: "ping"}, {Name: "log"}}
+	registryCheck, stopCheck := HealthCheck{Name: "registry"}, HealthCheck{Name: "shutdown"}
 	select {
 	case <-s.registry.Ready():
 	default:
-		registryCheck.problem = "not ready: still reading the stored objects"
+		registryCheck.Problem = "not ready: still reading the stored objects"
 	}
 	select {
 	case <-s.stopping:
-		stopCheck.problem = "the server is stopping"
+		stopCheck.Problem = "the server is stopping"
 	default:
 	}
 	if endpoint != "livez" {
 		checks = append(checks, registryCheck)
+		if s.cfg.Health != nil {
+			checks = append(checks, s.cfg.Health()...)
+		}
 	}
 	if endpoint == "readyz" {
 		checks = append(checks, stopCheck)
 	}
 	if only != "" {
-		var found []check
+		var found []HealthCheck
 		for _, c := range checks {
-			if c.name == only {
+			if c.Name == only {
 				found = append(found, c)
 			}
 		}
@@ -100,12 +100,12 @@ func (s *Server) serveHealth(w http.ResponseWriter, r *http.Request, endpoint, o
 	var text strings.Builder
 	ok := true
 	for _, c := range checks {
-		if c.problem == "" {
-			fmt.Fprintf(&text, "[+]%s ok\n", c.name)
+		if c.Problem == "" {
+			fmt.Fprintf(&text, "[+]%s ok\n", c.Name)
 			continue
 		}
 		ok = false
-		fmt.Fprintf(&text, "[-]%s failed: %s\n", c.name, c.problem)
+		fmt.Fprintf(&text, "[-]%s failed: %s\n", c.Name, c.Problem)
 	}
 	code, body := http.StatusOK, "ok"
 	_, verbose := r.URL.Query()["verbose"]

@@ -59,6 +59,9 @@ type Config struct {
 	// OpenAPI serves /openapi/; nil: made from the registry's kinds.
 	OpenAPI http.Handler
 
+	// Health are further parts that /healthz and /readyz ask, as they are now. Nil: none.
+	Health func() []HealthCheck
+
 	Version string             // as kubectl version prints it; "" is DefaultVersion
 	Logger  *slog.Logger       // nil discards
 	Clock   clock.PassiveClock // nil: the machine's; ages in tables come from it
@@ -72,6 +75,12 @@ type Memory = memnet.Listener
 
 // ListenMemory returns an open Memory.
 func ListenMemory() *Memory { return memnet.Listen() }
+
+// HealthCheck is what /healthz and /readyz say of one part. /readyz?verbose lists all of them.
+type HealthCheck struct {
+	Name    string
+	Problem string // "": it works
+}
 
 // Server is an API server. All methods are safe for concurrent use; Run is called once.
 type Server struct {

@@ -31,6 +31,7 @@ import (
 // for concurrent use.
 type Appliance struct {
 	cfg     Config
+	cluster string // its name: Config.Name, or what the cluster that was joined is called there
 	engines *engines
 	agent   *runtime.Agent // these three from New on, or, where networks come from the cluster, while Run runs
 	proxy   *netproxy.Proxy
@@ -61,7 +62,7 @@ func New(cfg Config) (*Appliance, error) {
 	if cfg, err = chooseNetworks(cfg); err != nil {
 		return nil, err
 	}
-	a := &Appliance{cfg: cfg, node: memnet.Listen(), metrics: scopedmetrics.New(cfg.Metrics), ready: make(chan struct{}), restarts: make(chan chan error)}
+	a := &Appliance{cfg: cfg, cluster: cfg.Name, node: memnet.Listen(), metrics: scopedmetrics.New(cfg.Metrics), ready: make(chan struct{}), restarts: make(chan chan error)}
 	if a.engines, err = chooseEngines(cfg); err != nil {
 		return nil, err
 	}

@@ -42,7 +42,8 @@ type Config struct {
 
 	// Join makes this appliance part of a cluster that is there: a member of the control plane with a node of its own,
 	// or, with Worker, a node alone. The token is for the one or the other. Nil starts a cluster, or goes on with
-	// that of the data folder.
+	// that of the data folder. What a node that joins makes on its machine (containerd namespace, cgroups, bridge,
+	// nft table) is named for the cluster and the node, so that nodes of one cluster may share a kernel.
 	Join   *orchestrator.Join
 	Worker bool
 	// MemberAddress is where the other members and the nodes reach this one's port, "host:port"; "" is found as
@@ -69,6 +70,9 @@ type Config struct {
 
 	Logger  *slog.Logger          // nil discards
 	Metrics prometheus.Registerer // nil: none. What Run registers there it takes out again at its end
+
+	// host is what links, tables, cgroups and folders on this machine are named for: see hostName.
+	host string
 }
 
 func (c Config) withDefaults() (Config, error) {

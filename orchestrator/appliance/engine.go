@@ -26,7 +26,7 @@ func chooseEngines(cfg Config) (*engines, error) {
 		return &engines{all: []runtime.Engine{wasmEngine}, choice: "WASI pods in process and a user-space proxy, because Config.Engine says wasm"}, nil
 	}
 	containerdEngine, err := containerd.New(containerd.Config{
-		Name: cfg.Name, DataDir: filepath.Join(cfg.DataDir, "containerd"), Address: cfg.ContainerdAddress,
+		Name: cfg.host, DataDir: filepath.Join(cfg.DataDir, "containerd"), Address: cfg.ContainerdAddress,
 		PodCIDR: cfg.PodCIDR, ClusterCIDR: clusterPods(cfg.PodCIDR), Logger: cfg.Logger.With("part", "containerd"),
 	})
 	switch {

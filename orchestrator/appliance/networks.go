@@ -1,6 +1,8 @@
 package appliance
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,10 +12,14 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// networks are the address ranges of one cluster on this machine.
+// networks are the address ranges of one cluster on this machine, and the name that its things have there.
 type networks struct {
+	Host     string       `json:"host,omitempty"` // "": the cluster's name, as in folders from before there were others
 	Pods     netip.Prefix `json:"pods"`
 	Services netip.Prefix `json:"services"`
 }
@@ -35,6 +41,7 @@ func chooseNetworks(cfg Config) (Config, error) {
 		}
 		if cfg.Join != nil {
 			kept.Services = netip.Prefix{} // the cluster's
+			kept.Host = hostName(cfg.Name, cfg.Node)
 		}
 	default:
 		return cfg, fmt.Errorf("appliance: %w", err)
@@ -55,7 +62,24 @@ func chooseNetworks(cfg Config) (Config, error) {
 		return cfg, fmt.Errorf("appliance: %w", err)
 	}
 	cfg.PodCIDR, cfg.ServiceCIDR = kept.Pods, kept.Services
+	if cfg.host = kept.Host; cfg.host == "" {
+		cfg.host = cfg.Name
+	}
 	return cfg, nil
+}
+
+// hostName is what the things of a node that joined are called on its machine: nodes of one cluster may share a
+// kernel, in namespaces of their own, and cgroups are every namespace's. The first node's are called by the
+// cluster's name alone. No cluster is likely to be called so: a DNS label with two dashes in it.
+func hostName(cluster, node string) string {
+	const longest = 48 // what engine and proxy take
+	name := cluster + "--" + node
+	if len(name) <= longest && len(validation.IsDNS1123Label(name)) == 0 {
+		return name
+	}
+	sum := sha256.Sum256([]byte(name))
+	hash := hex.EncodeToString(sum[:6])
+	return strings.TrimRight(cluster[:min(len(cluster), longest-len(hash)-2)], "-") + "--" + hash
 }
 
 // networkName is what the choice of networks follows from. Nodes that join choose by their own names too: each has

@@ -36,7 +36,7 @@ func (a *Appliance) newNode() error {
 		mode, dnsAddress = netproxy.Userspace, "127.0.0.1:0"
 	}
 	a.proxy, err = netproxy.New(netproxy.Config{
-		Client: proxyClient, Name: a.cfg.Name, NodeName: a.cfg.Node, Mode: mode,
+		Client: proxyClient, Name: a.cfg.host, NodeName: a.cfg.Node, Mode: mode,
 		ServiceCIDRs: []netip.Prefix{a.cfg.ServiceCIDR}, PodCIDRs: []netip.Prefix{a.cfg.PodCIDR},
 		DNSServiceIP: a.cfg.dnsServiceIP(), DNSAddress: dnsAddress, KeepRules: true,
 		Ingress: netproxy.IngressConfig{HTTP: []net.Listener{a.http}, HTTPS: []net.Listener{a.https}},
@@ -61,7 +61,7 @@ func (a *Appliance) newNode() error {
 		return nil
 	}
 	a.routes, err = podroutes.New(podroutes.Config{
-		Client: agentClient, Name: a.cfg.Name, Node: a.cfg.Node, PodCIDR: a.cfg.PodCIDR, Logger: a.cfg.Logger.With("part", "routes"),
+		Client: agentClient, Name: a.cluster, Node: a.cfg.Node, PodCIDR: a.cfg.PodCIDR, Logger: a.cfg.Logger.With("part", "routes"),
 	})
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
@@ -103,9 +103,9 @@ func (a *Appliance) meetCluster(ctx context.Context, controlEnded chan error) er
 		if err != nil {
 			return fmt.Errorf("appliance: the cluster's service range: %w", err)
 		}
-		a.cfg.ServiceCIDR = services
+		a.cfg.ServiceCIDR, a.cluster = services, admission.Cluster
 	} else {
-		a.cfg.ServiceCIDR = a.current().ServiceCIDR()
+		a.cfg.ServiceCIDR, a.cluster = a.current().ServiceCIDR(), a.current().ClusterName()
 	}
 	if err := a.checkPodNetwork(ctx); err != nil {
 		return err

@@ -124,7 +124,7 @@ func startAt(t *testing.T, name string, now clock.PassiveClock) (host *fakeHost,
 
 func TestOnePortServesEveryProtocol(t *testing.T) {
 	host, port, identity := start(t, "one")
-	links := NewLinks(nil, identity)
+	links := NewLinks(nil, identity, nil)
 	conn, err := links.Dial(t.Context(), port.Addr().String())
 	if err != nil {
 		t.Fatal(err)

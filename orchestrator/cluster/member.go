@@ -93,11 +93,19 @@ func onlyMembers(state tls.ConnectionState) error {
 type Links struct {
 	listener net.Listener
 	identity Identity
+	dial     DialFunc
 }
 
-// NewLinks takes the connections of listener, a Port's for ProtocolRaft.
-func NewLinks(listener net.Listener, identity Identity) *Links {
-	return &Links{listener: listener, identity: identity}
+// DialFunc connects, as a net.Dialer does.
+type DialFunc = func(ctx context.Context, network, address string) (net.Conn, error)
+
+// NewLinks takes the connections of listener, a Port's for ProtocolRaft, and dials others with dial; nil is a
+// net.Dialer.
+func NewLinks(listener net.Listener, identity Identity, dial DialFunc) *Links {
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	return &Links{listener: listener, identity: identity, dial: dial}
 }
 
 // Accept waits for another member to connect.
@@ -108,9 +116,13 @@ func (l *Links) Close() error { return l.listener.Close() }
 
 // Dial connects to the member at address, and is certain that it is one.
 func (l *Links) Dial(ctx context.Context, address string) (net.Conn, error) {
-	dialer := tls.Dialer{Config: l.identity.clientConfig(ProtocolRaft)}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
+	raw, err := l.dial(ctx, "tcp", address)
 	if err != nil {
+		return nil, fmt.Errorf("connect to the member at %s: %w", address, err)
+	}
+	conn := tls.Client(raw, l.identity.clientConfig(ProtocolRaft))
+	if err := conn.HandshakeContext(ctx); err != nil {
+		_ = raw.Close()
 		return nil, fmt.Errorf("connect to the member at %s: %w", address, err)
 	}
 	return conn, nil

@@ -3,6 +3,7 @@ package orchestratortest
 import (
 	"context"
 	"fmt"
+	"net"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -28,8 +29,10 @@ type Members struct {
 type member struct {
 	*Cluster
 	address string // kept over restarts
+	wire    *wire
 	cancel  context.CancelFunc
 	ended   chan error
+	killed  bool // and may not have ended yet
 }
 
 // StartMembers returns a control plane of n members "m1", "m2", … that are all voters. It ends with the test.
@@ -39,6 +42,11 @@ func StartMembers(t testing.TB, n int, change ...func(member string, cfg *orches
 	t.Cleanup(func() {
 		for i := range n {
 			m.Stop(m.Name(i))
+		}
+		for name, one := range m.all {
+			if one.killed {
+				m.bury(name, one)
+			}
 		}
 	})
 	for i := range n {
@@ -84,8 +92,17 @@ func (m *Members) Start(name string) *Cluster {
 		m.all[name] = one
 	}
 	join, token := m.join(name)
+	killed := one.killed
 	m.mu.Unlock()
-	cfg := orchestrator.Config{Name: "test", Member: name, DataDir: filepath.Join(m.dir, name), Address: one.address}
+	if killed {
+		m.bury(name, one)
+	}
+	listener, err := net.Listen("tcp", one.address)
+	if err != nil {
+		m.t.Fatalf("orchestratortest: %v", err)
+	}
+	w := &wire{}
+	cfg := orchestrator.Config{Name: "test", Member: name, DataDir: filepath.Join(m.dir, name), Listener: wiredListener{listener, w}, DialMember: w.dial}
 	if len(join) > 0 {
 		cfg.Join = &orchestrator.Join{Addresses: join, Token: token}
 	}
@@ -116,7 +133,7 @@ func (m *Members) Start(name string) *Cluster {
 	c := &Cluster{Orchestrator: o, Client: client}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	one.Cluster, one.cancel, one.ended, one.address = c, cancel, ended, o.Addr().String()
+	one.Cluster, one.cancel, one.ended, one.address, one.wire = c, cancel, ended, o.Addr().String(), w
 	return c
 }
 
@@ -152,9 +169,39 @@ func (m *Members) Stop(name string) {
 	one.Cluster = nil
 	m.mu.Unlock()
 	one.cancel()
+	m.await(name, one)
+}
+
+// Kill takes a member from the others as if its process had been killed: its connections break, nobody reaches it
+// any more, and it hands nothing over. Start brings it back, on what its data folder holds. Nothing happens if it
+// does not run.
+func (m *Members) Kill(name string) {
+	m.t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	one := m.all[name]
+	if one == nil || one.Cluster == nil {
+		return
+	}
+	one.wire.kill()
+	one.cancel()
+	one.Cluster, one.killed = nil, true
+}
+
+// bury waits until a member that was killed has ended here.
+func (m *Members) bury(name string, one *member) {
+	m.t.Helper()
+	m.await(name, one)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	one.killed = false
+}
+
+func (m *Members) await(name string, one *member) {
+	m.t.Helper()
 	select {
 	case err := <-one.ended:
-		if err != nil {
+		if err != nil && !one.killed {
 			m.t.Errorf("orchestratortest: member %s ended with %v", name, err)
 		}
 	case <-time.After(startTimeout):
