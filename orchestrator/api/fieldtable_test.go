@@ -39,10 +39,6 @@ rbac/v1.Subject
 rbac/v1.RoleRef
 	orchestrator/apiserver/authz: kind name
 	orchestrator/api: apiGroup
-orchestrator/api.Member
-	inline: metadata spec
-orchestrator/api.MemberSpec
-	orchestrator: role
 core/v1.Node
 	inline: metadata spec
 core/v1.NodeSpec

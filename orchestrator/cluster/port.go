@@ -80,9 +80,14 @@ func (p *Port) Addr() net.Addr { return p.listener.Addr() }
 // Run accepts until ctx ends, and returns once nothing of it goes on. Connections that were handed over are
 // their takers'.
 func (p *Port) Run(ctx context.Context) error {
-	stop := context.AfterFunc(ctx, p.close)
-	defer stop()
-	defer p.close()
+	closed := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() { defer close(closed); p.close() })
+	defer func() {
+		p.close()
+		if !stop() {
+			<-closed // whoever closes last gives the port back, and that may be there
+		}
+	}()
 	var handshakes sync.WaitGroup
 	defer handshakes.Wait()
 	for {
