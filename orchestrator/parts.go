@@ -165,6 +165,11 @@ func (p *parts) retire() {
 			p.cfg.Logger.Warn("this member stops without having handed over", "error", err)
 		}
 	}
+	// The new leader dials this member, and must have done so before nobody can: a read that the leader confirms shows
+	// that it has. Without it requests that are under way here would wait in vain.
+	if _, _, err := p.store.Get(ctx, "retire"); err != nil {
+		p.cfg.Logger.Warn("this member stops without having heard of a leader", "error", err)
+	}
 	p.port.Drain(ctx)
 	select {
 	case <-time.After(lastWords):
