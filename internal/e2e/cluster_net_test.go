@@ -57,8 +57,14 @@ func startTrio(t *testing.T) *trio {
 		t.Fatal(err)
 	}
 	c := &trio{dir: t.TempDir()}
-	ours := func(line string) bool { // other tests' processes come and go; a machine's end with the machine
-		return !strings.Contains(line, "process ") || strings.Contains(line, c.dir)
+	ours := func(line string) bool { // other programs' processes and cgroups come and go
+		switch {
+		case strings.Contains(line, "process "):
+			return strings.Contains(line, c.dir)
+		case strings.Contains(line, "/sys/fs/cgroup"):
+			return strings.Contains(line, "trio")
+		}
+		return true
 	}
 	t.Cleanup(func() {
 		var left []string

@@ -202,8 +202,25 @@ func (c *trio) reached(t *testing.T) {
 	c.far.sh(t, "ip -d link show type vxlan | grep -q vxlan") // the others are behind a router
 }
 
+// linked waits until the nodes are connected to every member.
+func (c *trio) linked(t *testing.T, nodes ...*machine) {
+	t.Helper()
+	for _, member := range c.members {
+		client := member.client(t)
+		for _, m := range nodes {
+			eventually(t, m.spec.Node+" is reached through "+member.spec.Node, func() error {
+				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+				defer cancel()
+				_, err := client.CoreV1().Pods("default").GetLogs("box-"+m.spec.Node, &corev1.PodLogOptions{}).DoRaw(ctx)
+				return err
+			})
+		}
+	}
+}
+
 // carried: logs and exec of a pod on every node, and a port-forward, through every member.
 func (c *trio) carried(t *testing.T) {
+	c.linked(t, c.all...) // workers learn of members that come after them
 	var asking sync.WaitGroup
 	for i, member := range c.members {
 		k := newKubectl(t, member.kubeconfig(t))
@@ -417,17 +434,7 @@ func (c *trio) cutOff(t *testing.T, ctx context.Context) {
 		_, err := leader.client(t).AppsV1().Deployments("default").Get(ctx, "after-cut", metav1.GetOptions{})
 		return err
 	})
-	eventually(t, "every node is reached through every member", func() error {
-		for _, member := range c.members {
-			k := newKubectl(t, member.kubeconfig(t))
-			for _, m := range []*machine{leader, worker} {
-				if out, err := k.run("", "logs", "box-"+m.spec.Node); err != nil {
-					return fmt.Errorf("%s: %w %s", member.spec.Node, err, out)
-				}
-			}
-		}
-		return nil
-	})
+	c.linked(t, leader, worker)
 	t.Logf("every member reached both nodes %v after they were back", time.Since(mended).Round(time.Millisecond))
 	c.reached(t)
 }
