@@ -436,6 +436,17 @@ func (c *trio) cutOff(t *testing.T, ctx context.Context) {
 	})
 	c.linked(t, leader, worker)
 	t.Logf("every member reached both nodes %v after they were back", time.Since(mended).Round(time.Millisecond))
+	// The informers of the worker's proxy try again less and less often while nobody answers.
+	k := newKubectl(t, members[0].kubeconfig(t))
+	eventually(t, "the Services at both are the present ones", func() error {
+		for _, m := range []*machine{leader, worker} {
+			if out, err := k.run("", "exec", "box-"+m.spec.Node, "--", "sh", "-c", "for i in $(seq 20); do wget -qO- http://web.default.svc.cluster.local/ || exit 1; done"); err != nil {
+				return fmt.Errorf("%s: %w %s", m.spec.Node, err, out)
+			}
+		}
+		return nil
+	})
+	t.Logf("the Services at both were the present ones %v after they were back", time.Since(mended).Round(time.Millisecond))
 	c.reached(t)
 }
 
