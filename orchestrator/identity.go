@@ -95,6 +95,9 @@ func (c Config) serverNames(addr net.Addr) []string {
 	if c.Advertise.Addr().IsValid() {
 		names = append(names, c.Advertise.Addr().String())
 	}
+	if host, _, err := net.SplitHostPort(c.MemberAddress); err == nil && host != "" {
+		names = append(names, host)
+	}
 	if addr != nil {
 		if host, _, err := net.SplitHostPort(addr.String()); err == nil {
 			if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"time"
 
 	"github.com/pintle/pintle/internal/memnet"
 	"github.com/pintle/pintle/internal/nodelink"
@@ -132,6 +133,7 @@ func (p *parts) run(ctx context.Context, ready chan<- struct{}) error {
 	if err == nil && ctx.Err() == nil {
 		err = context.Cause(failed)
 	}
+	p.retire()
 	// The first error is the cause; what ending the others says is a consequence.
 	for i := len(stops) - 1; i >= 0; i-- {
 		if stopErr := stops[i](); err == nil {
@@ -139,6 +141,41 @@ func (p *parts) run(ctx context.Context, ready chan<- struct{}) error {
 		}
 	}
 	return err
+}
+
+// How long a stop may take to hand leadership over, and how long clients that have connected already may take to
+// say what they want.
+const (
+	retireWait = 2 * time.Second
+	lastWords  = 250 * time.Millisecond
+)
+
+// retire leaves the work to the other members, where there are some, before anything here stops: another one leads,
+// and who connects is refused and goes to another member, while connections that are there are served to their end.
+func (p *parts) retire() {
+	if p.port == nil || p.store.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), retireWait)
+	defer cancel()
+	if members, _ := p.store.Members(ctx); len(members) < 2 { // without a leader it says which it knows
+		return
+	}
+	if leader, _ := p.store.Leader(); leader.Leading {
+		if err := p.store.HandOver(ctx, ""); err != nil {
+			p.cfg.Logger.Warn("this member stops without having handed over", "error", err)
+		}
+	}
+	// The new leader dials this member, and must have done so before nobody can: a read that the leader confirms shows
+	// that it has. Without it requests that are under way here would wait in vain.
+	if _, _, err := p.store.Get(ctx, "retire"); err != nil {
+		p.cfg.Logger.Warn("this member stops without having heard of a leader", "error", err)
+	}
+	p.port.Drain(ctx)
+	select {
+	case <-time.After(lastWords):
+	case <-ctx.Done():
+	}
 }
 
 func (p *parts) serveJoins(ctx context.Context) error {

@@ -74,7 +74,7 @@ func (l *Link) Run(ctx context.Context) error {
 
 // keep dials a server again and again, and serves the control connection.
 func (l *Link) keep(ctx context.Context, address string) {
-	const shortest, longest = 100 * time.Millisecond, 5 * time.Second
+	const shortest, longest = 100 * time.Millisecond, 2 * time.Second
 	wait := shortest
 	for ctx.Err() == nil {
 		begun := time.Now()

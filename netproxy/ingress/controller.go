@@ -37,7 +37,7 @@ type Config struct {
 	Class string
 	// Default is the certificate for names without one; nil makes a self-signed one.
 	Default *tls.Certificate
-	// Dial reaches endpoints; nil is a net.Dialer.
+	// Dial reaches endpoints; nil is a net.Dialer that notices within seconds when nobody is there any more.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// MaxBody is the largest request body in bytes where no annotation says otherwise; 0 is 64 MiB.
 	MaxBody int64
@@ -100,7 +100,7 @@ func New(cfg Config) (*Controller, error) {
 		cfg.MaxBody = 64 << 20
 	}
 	if cfg.Dial == nil {
-		cfg.Dial = (&net.Dialer{}).DialContext
+		cfg.Dial = endpointDialer().DialContext
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

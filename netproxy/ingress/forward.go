@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http/httputil"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -39,18 +40,25 @@ func (c *Controller) forwardFast(rc *fasthttp.RequestCtx, r *route, to *target, 
 		conn, err := e.conn(ctx, r.opts.Connect, upgrade != "" || stale > 1 || !idempotent)
 		if err != nil {
 			e.done()
+			e.silence.note(err)
 			failed, last = append(failed, e), err
 			continue
 		}
 		answered, err := c.roundTrip(rc, r, e, conn, to, body, upgrade)
 		e.done()
 		if err == nil {
+			e.silence.broken()
 			return nil
 		}
 		conn.Close()
+		e.silence.note(err)
 		last = err
 		if answered || body.began || errors.As(err, new(errTooLarge)) || !idempotent {
 			return err
+		}
+		if isSilent(err) { // so are its other connections
+			failed = append(failed, e)
+			continue
 		}
 		if conn.reused { // the endpoint closed it meanwhile; that says nothing against the endpoint
 			if stale++; stale > 3 {
@@ -74,9 +82,10 @@ func isIdempotent(method string) bool {
 	return false
 }
 
+// isTimeout says whether somebody took longer than was allowed. A kernel's ETIMEDOUT isn't that: see isSilent.
 func isTimeout(err error) bool {
 	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
+	return errors.As(err, &ne) && ne.Timeout() && !errors.Is(err, syscall.ETIMEDOUT)
 }
 
 // roundTrip is one attempt. answered says that a byte of an answer came.

@@ -116,8 +116,10 @@ func (t *slowTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp, err := e.transport(&t.r.opts, !idempotent).RoundTrip(req)
 		e.done()
 		if err == nil {
+			e.silence.broken()
 			return resp, nil
 		}
+		e.silence.note(err)
 		last = err
 		var d *dialError
 		if body.read || req.Context().Err() != nil || !errors.As(err, &d) && !idempotent || isTimeout(err) && !errors.As(err, &d) {

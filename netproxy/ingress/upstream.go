@@ -30,6 +30,8 @@ type endpoint struct {
 	// read by Quiesce, and read after picked was raised: one of both sides sees the other.
 	picked atomic.Int64
 	gone   atomic.Bool
+	// silence says that nobody seems to be there.
+	silence silence
 
 	mu        sync.Mutex // guards what follows
 	idle      []*upConn
@@ -82,12 +84,15 @@ func (u *upstream) pick(failed []*endpoint) *endpoint {
 	}
 	start := u.next.Add(1)
 next:
-	for i := range n {
+	for i := range 2 * n { // the second time, those that were silent too
 		e := u.eps[(start+i)%n]
 		for _, f := range failed {
 			if f == e {
 				continue next
 			}
+		}
+		if i < n && e.silence.avoid() {
+			continue
 		}
 		e.picked.Add(1)
 		if !e.gone.Load() {

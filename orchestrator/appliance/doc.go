@@ -5,6 +5,8 @@
 // containerd, runc and CNI plugins), and WASI pods in process with a user-space proxy elsewhere.
 // Choice says which and why.
 //
-// Everything that it makes on the host is named after the cluster, so that two run side by side.
+// Everything that it makes on the host is named after the cluster, so that two run side by side; a node that
+// joined a cluster names its things after the cluster and itself, for nodes of one cluster may share a kernel and
+// with it the cgroups.
 // When Run ends, containers run on and the next Run adopts them; Teardown takes everything off the host.
 package appliance

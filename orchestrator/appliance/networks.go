@@ -70,16 +70,16 @@ func chooseNetworks(cfg Config) (Config, error) {
 
 // hostName is what the things of a node that joined are called on its machine: nodes of one cluster may share a
 // kernel, in namespaces of their own, and cgroups are every namespace's. The first node's are called by the
-// cluster's name alone. No cluster is likely to be called so: a DNS label with two dashes in it.
+// cluster's name alone.
 func hostName(cluster, node string) string {
 	const longest = 48 // what engine and proxy take
-	name := cluster + "--" + node
+	name := cluster + "-node-" + node
 	if len(name) <= longest && len(validation.IsDNS1123Label(name)) == 0 {
 		return name
 	}
 	sum := sha256.Sum256([]byte(name))
 	hash := hex.EncodeToString(sum[:6])
-	return strings.TrimRight(cluster[:min(len(cluster), longest-len(hash)-2)], "-") + "--" + hash
+	return strings.TrimRight(cluster[:min(len(cluster), longest-len(hash)-6)], "-") + "-node-" + hash
 }
 
 // networkName is what the choice of networks follows from. Nodes that join choose by their own names too: each has

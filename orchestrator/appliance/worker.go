@@ -30,7 +30,7 @@ type worker struct {
 }
 
 // refreshServers is how often a worker asks which members the control plane has.
-const refreshServers = 10 * time.Second
+const refreshServers = 3 * time.Second
 
 func (w *worker) ready() chan struct{} {
 	w.once.Do(func() { w.joined = make(chan struct{}) })

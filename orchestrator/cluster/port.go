@@ -36,6 +36,8 @@ type Port struct {
 	mu      sync.Mutex
 	queues  map[string]*queue
 	pending map[net.Conn]struct{} // in the handshake
+	none    chan struct{}         // for Drain: closed once nothing is pending
+	drained bool                  // the listener is closed, and what came before goes on
 	closed  bool
 }
 
@@ -98,6 +100,9 @@ func (p *Port) Run(ctx context.Context) error {
 				_ = conn.Close()
 			}
 			return nil
+		case err != nil && p.draining():
+			<-ctx.Done()
+			return nil
 		case err == nil:
 			handshakes.Go(func() { p.welcome(ctx, conn) })
 		case temporary(err):
@@ -111,6 +116,30 @@ func (p *Port) Run(ctx context.Context) error {
 			return fmt.Errorf("accept on %s: %w", p.listener.Addr(), err)
 		}
 	}
+}
+
+// Drain closes the listener, so that who connects from now on is refused and goes to another member, and returns
+// once the handshakes under way have ended or ctx has. Connections, and the listeners of the protocols, go on.
+func (p *Port) Drain(ctx context.Context) {
+	p.mu.Lock()
+	p.drained = true
+	none := make(chan struct{})
+	if p.none = none; len(p.pending) == 0 {
+		close(none)
+		p.none = nil
+	}
+	p.mu.Unlock()
+	_ = p.listener.Close()
+	select {
+	case <-none:
+	case <-ctx.Done():
+	}
+}
+
+func (p *Port) draining() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.drained
 }
 
 // temporary is the judgement of net/http on an Accept that failed.
@@ -163,6 +192,10 @@ func (p *Port) forget(conn net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.pending, conn)
+	if p.none != nil && len(p.pending) == 0 {
+		close(p.none)
+		p.none = nil
+	}
 }
 
 // close ends Accept, the handshakes under way and the listeners.

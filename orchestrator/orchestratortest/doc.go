@@ -13,6 +13,8 @@
 // its RESTConfigAs shows what a user without rights gets. Tests may run in parallel, each on a cluster of
 // its own.
 //
+// StartMembers makes a control plane of several members, which Stop ends in an orderly way and Kill does not.
+//
 // Nothing runs pods here: they are scheduled and stay Pending, until the test writes their statuses as
 // their node's agent would. For pods that run, orchestrator/appliance with its wasm engine needs no root
 // either.

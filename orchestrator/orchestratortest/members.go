@@ -101,7 +101,7 @@ func (m *Members) Start(name string) *Cluster {
 	if err != nil {
 		m.t.Fatalf("orchestratortest: %v", err)
 	}
-	w := &wire{}
+	w := &wire{listener: listener}
 	cfg := orchestrator.Config{Name: "test", Member: name, DataDir: filepath.Join(m.dir, name), Listener: wiredListener{listener, w}, DialMember: w.dial}
 	if len(join) > 0 {
 		cfg.Join = &orchestrator.Join{Addresses: join, Token: token}

@@ -10,6 +10,8 @@ import (
 // wire is what ties a member to the others. Cut, it breaks every connection and lets no new one come about, in
 // either direction: to the others the member's process is dead.
 type wire struct {
+	listener net.Listener
+
 	mu    sync.Mutex // guards what follows
 	cut   bool
 	conns map[net.Conn]struct{}
@@ -41,6 +43,7 @@ func (w *wire) dial(ctx context.Context, network, address string) (net.Conn, err
 }
 
 func (w *wire) kill() {
+	_ = w.listener.Close()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.cut = true
