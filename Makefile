@@ -38,7 +38,7 @@ test-long: deps
 	PINTLE_LONG=900 $(MAKE) --no-print-directory proof FUZZ=10m
 
 bench: deps
-	@.ci/deps nginx-light wrk
+	@.ci/deps nginx-light wrk etcd-server
 	cd examples/bench && $(GO) run . $(ARGS)
 
 lint:
