@@ -203,8 +203,12 @@ func (s *Store) transport() raft.Transport {
 		_, t := raft.NewInmemTransport(s.cfg.raftAddress())
 		return t
 	}
-	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	t := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: raftStream{h: s.c.hub, once: new(sync.Once), done: make(chan struct{})}, MaxPool: 4, MaxRPCsInFlight: 4, Timeout: raftCallWait,
 		Logger: &raftLog{l: s.cfg.Logger},
 	})
+	if s.files.segs == nil {
+		return t
+	}
+	return newGatedTransport(t, s.files.segs, s.fail)
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// logStore is raft's log in plain append-only files. A StoreLogs is one write and one sync.
+// logStore is raft's log in plain append-only files. A StoreLogs is one write; the sync comes behind it,
+// see logSync.
 // Entries leave at the front by whole segments and at the back by truncation.
 type logStore struct {
 	dir  string
@@ -23,6 +24,7 @@ type logStore struct {
 	bytes    int64
 	buf      []byte
 	poisoned error // a failed sync: what the file holds is no longer known
+	logSync
 }
 
 type segment struct {
@@ -31,6 +33,7 @@ type segment struct {
 	first   uint64
 	offsets []uint32
 	size    uint32
+	synced  uint32 // up to here it is durable
 }
 
 func (g *segment) last() uint64 { return g.first + uint64(len(g.offsets)) - 1 }
@@ -40,6 +43,7 @@ func openLog(dir string, hook func(string) error) (*logStore, error) {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	s := &logStore{dir: dir, hook: hook}
+	s.tail = sync.NewCond(&s.mu)
 	names, err := filepath.Glob(filepath.Join(dir, "*.seg"))
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
@@ -52,6 +56,7 @@ func openLog(dir string, hook func(string) error) (*logStore, error) {
 		}
 	}
 	s.setFirst()
+	s.durable = s.lastLocked()
 	return s, nil
 }
 
@@ -94,7 +99,14 @@ func (s *logStore) openSegment(name string, newest bool) error {
 			return err
 		}
 	}
-	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good)})
+	if newest {
+		// What a process that was killed had not synced yet is there, and must be durable to count.
+		if err := f.Sync(); err != nil {
+			_ = f.Close()
+			return err
+		}
+	}
+	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good), synced: uint32(good)})
 	s.bytes += int64(good)
 	return nil
 }
@@ -198,10 +210,16 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	if s.poisoned != nil {
 		return s.poisoned
 	}
-	if err := s.storeLocked(logs); err != nil {
+	err := s.storeLocked(logs)
+	if err == nil && mustSync(logs) {
+		err = s.settleLocked()
+	}
+	if err != nil {
 		s.poisoned = fmt.Errorf("write log: %w", err)
+		s.tail.Broadcast()
 		return s.poisoned
 	}
+	s.syncLocked()
 	return nil
 }
 
@@ -218,23 +236,19 @@ func (s *logStore) storeLocked(logs []*raft.Log) error {
 	if err != nil {
 		return err
 	}
-	synced := g.size
 	s.buf = s.buf[:0]
 	offsets := make([]uint32, 0, len(logs))
 	for i, l := range logs {
 		if l.Index != logs[0].Index+uint64(i) {
 			return fmt.Errorf("%w: entries %d and %d in one batch", ErrInvalid, logs[0].Index, l.Index)
 		}
-		offsets = append(offsets, synced+uint32(len(s.buf)))
-		s.buf = appendRecord(s.buf, l, synced)
+		offsets = append(offsets, g.size+uint32(len(s.buf)))
+		s.buf = appendRecord(s.buf, l, g.synced)
 	}
 	if len(s.buf) > maxRecord {
 		return fmt.Errorf("%w: batch of %d bytes", ErrInvalid, len(s.buf))
 	}
-	if _, err := g.f.WriteAt(s.buf, int64(synced)); err != nil {
-		return err
-	}
-	if err := syncData(g.f); err != nil {
+	if _, err := g.f.WriteAt(s.buf, int64(g.size)); err != nil {
 		return err
 	}
 	g.offsets = append(g.offsets, offsets...)
@@ -255,6 +269,9 @@ func (s *logStore) writableLocked(next uint64) (*segment, error) {
 		g := s.segs[n-1]
 		if len(g.offsets) > 0 && g.size < segMaxSize {
 			return g, nil
+		}
+		if err := s.settleLocked(); err != nil { // only the newest segment may have a tail
+			return nil, err
 		}
 		if len(g.offsets) == 0 {
 			if g.first == next {
@@ -279,7 +296,7 @@ func (s *logStore) writableLocked(next uint64) (*segment, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	g := &segment{f: f, path: path, first: next, size: segHeader}
+	g := &segment{f: f, path: path, first: next, size: segHeader, synced: segHeader}
 	s.segs = append(s.segs, g)
 	s.bytes += segHeader
 	return g, nil
@@ -300,6 +317,11 @@ func (s *logStore) dropLocked(i int) error {
 func (s *logStore) DeleteRange(lo, hi uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.poisoned != nil {
+		return s.poisoned
+	}
+	s.stillLocked()
+	defer s.cutLocked()
 	if s.poisoned != nil {
 		return s.poisoned
 	}
@@ -349,19 +371,24 @@ func (s *logStore) truncateBackLocked(lo uint64) error {
 	}
 	s.bytes -= int64(g.size - at)
 	g.offsets, g.size = g.offsets[:lo-g.first], at
+	g.synced = at // with what was written before it
 	return nil
 }
 
-// Close closes the files; nothing is left to sync.
+// Close syncs what is left and closes the files.
 func (s *logStore) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
+	if s.poisoned == nil {
+		err = s.settleLocked()
+	}
 	for _, g := range s.segs {
 		if cerr := g.f.Close(); err == nil {
 			err = cerr
 		}
 	}
 	s.segs, s.first, s.poisoned = nil, 0, ErrClosed
+	s.tail.Broadcast()
 	return err
 }

@@ -389,6 +389,12 @@ func signal(c chan struct{}) {
 type fsm struct{ s *Store }
 
 func (f fsm) Apply(l *raft.Log) any {
+	if log := f.s.files.segs; log != nil {
+		if err := log.waitDurable(l.Index); err != nil {
+			f.s.fail.set(err)
+			return nil
+		}
+	}
 	results, err := f.s.m.apply(l.Index, l.Term, l.Data)
 	if err != nil {
 		// The machine stands still from here on. Its goroutine lives, to answer what raft has queued.
