@@ -96,6 +96,10 @@ func (p gatedPipeline) AppendEntries(req *raft.AppendEntriesRequest, resp *raft.
 	return p.AppendPipeline.AppendEntries(req, resp)
 }
 
+// limit is for what a leader sends: while it is under way, the leader syncs the same entries.
 func (g *gatedTransport) limit(req *raft.AppendEntriesRequest) {
+	if len(req.Entries) > 0 {
+		g.log.syncSoon()
+	}
 	req.LeaderCommitIndex = min(req.LeaderCommitIndex, g.log.durableIndex())
 }

@@ -219,7 +219,6 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 		s.tail.Broadcast()
 		return s.poisoned
 	}
-	s.syncLocked()
 	return nil
 }
 

@@ -7,10 +7,11 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// The log is synced behind the writes: StoreLogs writes and returns, and one goroutine syncs until
-// nothing is left to sync. A leader's sync thus goes on while the followers have the same entries sent
-// and synced, and entries that arrive during a sync share the next. Raft takes what StoreLogs has
-// returned from for durable, so whatever could follow from that waits at a gate:
+// The log is synced behind the writes: StoreLogs writes and returns, and whoever needs what was written
+// to be durable syncs it, with everything that has been written by then. A leader's sync thus goes on
+// while the followers have the same entries sent and synced, and entries that arrive during a sync share
+// the next. Raft takes what StoreLogs has returned from for durable, so whatever could follow from that
+// waits at a gate:
 //
 //   - the machine applies no entry that is not durable here (fsm.Apply), so no write is acknowledged
 //     and no read sees it before;
@@ -28,9 +29,15 @@ type logSync struct {
 	held    int    // who waits for running to end, so that no other sync begins
 }
 
-// syncLocked has everything that was written synced, some time later.
-func (s *logStore) syncLocked() {
-	if !s.active {
+// syncSoon has everything that was written synced while the caller goes on.
+func (s *logStore) syncSoon() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.syncSoonLocked()
+}
+
+func (s *logStore) syncSoonLocked() {
+	if !s.active && !s.running && s.durable < s.lastLocked() {
 		s.active = true
 		go s.syncTail()
 	}
@@ -40,29 +47,31 @@ func (s *logStore) syncLocked() {
 func (s *logStore) syncTail() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	defer func() { s.active = false; s.tail.Broadcast() }()
-	for {
-		for s.held > 0 {
-			s.tail.Wait()
-		}
-		last := s.lastLocked()
-		if s.poisoned != nil || s.durable >= last {
-			return
-		}
-		g := s.segs[len(s.segs)-1]
-		size := g.size
-		s.running = true
-		s.mu.Unlock()
-		err := syncData(g.f)
-		s.mu.Lock()
-		s.running = false
-		if err != nil {
-			s.poisoned = fmt.Errorf("sync log: %w", err)
-		} else {
-			g.synced, s.durable = size, last
-		}
-		s.tail.Broadcast()
+	for s.poisoned == nil && s.durable < s.lastLocked() {
+		s.syncOrWaitLocked()
 	}
+	s.active = false
+}
+
+// syncOrWaitLocked syncs, or waits until something else has changed. It releases mu meanwhile.
+func (s *logStore) syncOrWaitLocked() {
+	if s.running || s.held > 0 {
+		s.tail.Wait()
+		return
+	}
+	g, last := s.segs[len(s.segs)-1], s.lastLocked()
+	size := g.size
+	s.running = true
+	s.mu.Unlock()
+	err := syncData(g.f)
+	s.mu.Lock()
+	s.running = false
+	if err != nil {
+		s.poisoned = fmt.Errorf("sync log: %w", err)
+	} else {
+		g.synced, s.durable = size, last
+	}
+	s.tail.Broadcast()
 }
 
 // stillLocked returns when no sync is under way, and none begins until mu is released.
@@ -92,9 +101,6 @@ func (s *logStore) settleLocked() error {
 // cutLocked is for after the log has lost entries, while no sync is under way.
 func (s *logStore) cutLocked() {
 	s.durable = min(s.durable, s.lastLocked())
-	if s.durable < s.lastLocked() {
-		s.syncLocked()
-	}
 	s.tail.Broadcast()
 }
 
@@ -106,8 +112,9 @@ func (s *logStore) waitDurable(index uint64) error {
 		if s.poisoned != nil {
 			return s.poisoned
 		}
-		s.tail.Wait()
+		s.syncOrWaitLocked()
 	}
+	s.syncSoonLocked() // what was written meanwhile, while the caller does what it waited for
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -43,6 +44,7 @@ func load(ctx context.Context, s Subject, c *Command, call func(context.Context,
 	ctx, cancel := context.WithTimeout(ctx, c.Warm+c.Time+30*time.Second)
 	defer cancel()
 	var next atomic.Int64
+	used := cpu()
 	took, errs := make([][]time.Duration, c.Clients), make([]error, c.Clients)
 	from := time.Now().Add(c.Warm)
 	until := from.Add(c.Time)
@@ -70,7 +72,17 @@ func load(ctx context.Context, s Subject, c *Command, call func(context.Context,
 	}
 	r := quantiles(slices.Concat(took...))
 	r.Rate /= c.Time.Seconds()
+	r.CPU = (cpu() - used) / time.Duration(max(1, next.Load()))
 	return r, nil
+}
+
+// cpu is what this process has used of all processors.
+func cpu() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // quantiles leaves the count in Rate.

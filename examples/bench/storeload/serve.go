@@ -42,6 +42,7 @@ type Result struct {
 	P50, P99      time.Duration `json:",omitempty"`
 	P999          time.Duration `json:",omitempty"`
 	Took          time.Duration `json:",omitempty"`
+	CPU           time.Duration `json:",omitempty"`      // that the process used for each call
 	Bytes         int64         `json:"bytes,omitempty"` // written by fill or backup
 	RSS, Anon     int64         `json:",omitempty"`      // resident bytes, and those that map no file
 	Disk          int64         `json:",omitempty"`      // bytes that the folder takes
