@@ -34,6 +34,7 @@ type segment struct {
 	offsets []uint32
 	size    uint32
 	synced  uint32 // up to here it is durable
+	room    uint32 // what the file has; beyond size it is zeros
 }
 
 func (g *segment) last() uint64 { return g.first + uint64(len(g.offsets)) - 1 }
@@ -106,7 +107,7 @@ func (s *logStore) openSegment(name string, newest bool) error {
 			return err
 		}
 	}
-	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good), synced: uint32(good)})
+	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good), synced: uint32(good), room: uint32(good)})
 	s.bytes += int64(good)
 	return nil
 }
@@ -247,6 +248,7 @@ func (s *logStore) storeLocked(logs []*raft.Log) error {
 	if len(s.buf) > maxRecord {
 		return fmt.Errorf("%w: batch of %d bytes", ErrInvalid, len(s.buf))
 	}
+	g.makeRoom(len(s.buf))
 	if _, err := g.f.WriteAt(s.buf, int64(g.size)); err != nil {
 		return err
 	}
@@ -262,6 +264,23 @@ func (s *logStore) storeLocked(logs []*raft.Log) error {
 	return nil
 }
 
+// segRoom is how much a segment grows by, ahead of what is written.
+const segRoom = 256 << 10
+
+// makeRoom has the next n bytes find their place on the disk. If it cannot, the write will tell.
+func (g *segment) makeRoom(n int) {
+	end := g.size + uint32(n)
+	if end <= g.room {
+		return
+	}
+	to := (end/segRoom + 1) * segRoom
+	if allocate(g.f, int64(g.room), int64(to)) == nil {
+		g.room = to
+	} else {
+		g.room = end // written in any case
+	}
+}
+
 // writableLocked returns the segment that the entry next goes to.
 func (s *logStore) writableLocked(next uint64) (*segment, error) {
 	if n := len(s.segs); n > 0 {
@@ -269,8 +288,15 @@ func (s *logStore) writableLocked(next uint64) (*segment, error) {
 		if len(g.offsets) > 0 && g.size < segMaxSize {
 			return g, nil
 		}
-		if err := s.settleLocked(); err != nil { // only the newest segment may have a tail
+		// Only the newest segment may have a tail, or room.
+		if err := s.settleLocked(); err != nil {
 			return nil, err
+		}
+		if g.room > g.size {
+			if err := truncateSynced(g.f, int64(g.size)); err != nil {
+				return nil, err
+			}
+			g.room = g.size
 		}
 		if len(g.offsets) == 0 {
 			if g.first == next {
@@ -295,7 +321,7 @@ func (s *logStore) writableLocked(next uint64) (*segment, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	g := &segment{f: f, path: path, first: next, size: segHeader, synced: segHeader}
+	g := &segment{f: f, path: path, first: next, size: segHeader, synced: segHeader, room: segHeader}
 	s.segs = append(s.segs, g)
 	s.bytes += segHeader
 	return g, nil
@@ -370,7 +396,7 @@ func (s *logStore) truncateBackLocked(lo uint64) error {
 	}
 	s.bytes -= int64(g.size - at)
 	g.offsets, g.size = g.offsets[:lo-g.first], at
-	g.synced = at // with what was written before it
+	g.synced, g.room = at, at // synced with what was written before it
 	return nil
 }
 
@@ -383,6 +409,9 @@ func (s *logStore) Close() error {
 		err = s.settleLocked()
 	}
 	for _, g := range s.segs {
+		if s.poisoned == nil && g.room > g.size {
+			_ = g.f.Truncate(int64(g.size)) // whoever opens it would
+		}
 		if cerr := g.f.Close(); err == nil {
 			err = cerr
 		}
