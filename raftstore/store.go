@@ -366,8 +366,8 @@ func (s *Store) flushLoop(ctx context.Context) {
 }
 
 const (
-	flushEvery = 100 * time.Millisecond
-	flushBytes = 4 << 20
+	flushEvery = time.Second
+	flushBytes = 16 << 20
 	// Above this much unflushed, writes wait: the disk is slower than the log.
 	flushStall = 64 << 20
 )
