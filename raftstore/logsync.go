@@ -63,7 +63,7 @@ func (s *logStore) syncOrWaitLocked() {
 	size := g.size
 	s.running = true
 	s.mu.Unlock()
-	err := syncData(g.f)
+	err := s.syncFile(g)
 	s.mu.Lock()
 	s.running = false
 	if err != nil {
@@ -72,6 +72,15 @@ func (s *logStore) syncOrWaitLocked() {
 		g.synced, s.durable = size, last
 	}
 	s.tail.Broadcast()
+}
+
+func (s *logStore) syncFile(g *segment) error {
+	if s.hook != nil {
+		if err := s.hook("log sync"); err != nil {
+			return err
+		}
+	}
+	return syncData(g.f)
 }
 
 // stillLocked returns when no sync is under way, and none begins until mu is released.
@@ -89,7 +98,7 @@ func (s *logStore) settleLocked() error {
 	s.stillLocked()
 	if n := len(s.segs); n > 0 && s.durable < s.lastLocked() {
 		g := s.segs[n-1]
-		if err := syncData(g.f); err != nil {
+		if err := s.syncFile(g); err != nil {
 			return err
 		}
 		g.synced, s.durable = g.size, s.lastLocked()
