@@ -149,15 +149,7 @@ func (v *volumes) overLimit(pod *corev1.Pod) *refusal {
 		if vol.EmptyDir == nil || vol.EmptyDir.SizeLimit == nil {
 			continue
 		}
-		var sum int64
-		_ = filepath.WalkDir(filepath.Join(v.dir, vol.Name), func(_ string, d fs.DirEntry, err error) error {
-			if err == nil && d.Type().IsRegular() {
-				if i, err := d.Info(); err == nil {
-					sum += i.Size()
-				}
-			}
-			return nil
-		})
+		sum := folderBytes(filepath.Join(v.dir, vol.Name))
 		if sum > vol.EmptyDir.SizeLimit.Value() {
 			return &refusal{"Evicted", fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", vol.Name, vol.EmptyDir.SizeLimit.String())}
 		}

@@ -364,7 +364,7 @@ func (w *worker) grace(pod *corev1.Pod) time.Duration {
 
 // refresh brings volumes up to date with their objects, and returns when to do so again.
 func (w *worker) refresh(ctx context.Context, pod *corev1.Pod, p plan) time.Duration {
-	if w.volumes == nil || p.done || !w.volumes.changeable() {
+	if w.volumes == nil || p.done || !w.volumes.changeable() && !limitsStorage(pod) {
 		return 0
 	}
 	now := w.a.cfg.Clock()
@@ -375,7 +375,11 @@ func (w *worker) refresh(ctx context.Context, pod *corev1.Pod, p plan) time.Dura
 		if err := w.volumes.setUp(ctx, pod); err != nil {
 			w.event(pod, corev1.EventTypeWarning, "FailedMount", err.Error())
 		}
-		if r := w.volumes.overLimit(pod); r != nil {
+		r := w.volumes.overLimit(pod)
+		if r == nil {
+			r = w.overStorage(ctx, pod)
+		}
+		if r != nil {
 			w.refused = r
 			w.event(pod, corev1.EventTypeWarning, "Evicted", r.message)
 			w.wake()

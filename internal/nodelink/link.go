@@ -132,13 +132,16 @@ func (l *Link) answer(ctx context.Context, address, line string) {
 		return
 	}
 	select {
-	case l.calls <- conn:
+	case l.calls <- plain{conn}:
 	case <-l.done:
 		_ = conn.Close()
 	case <-ctx.Done():
 		_ = conn.Close()
 	}
 }
+
+// plain hides that a connection is TLS: net/http drops those whose protocol it doesn't know.
+type plain struct{ net.Conn }
 
 func (l *Link) dial(ctx context.Context, address, line string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, lineTimeout)

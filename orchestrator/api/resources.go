@@ -61,9 +61,6 @@ func validateRequirements(r *corev1.ResourceRequirements, at *field.Path) field.
 			errs = append(errs, field.Invalid(p, request.String(), "must be equal to "+string(name)+" limit of "+limit.String()))
 		}
 	}
-	if _, ok := r.Limits[corev1.ResourceEphemeralStorage]; ok {
-		errs = append(errs, unsupported(at.Child("limits").Key(string(corev1.ResourceEphemeralStorage)), "limit an emptyDir by sizeLimit"))
-	}
 	return errs
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 
+	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
@@ -203,7 +204,10 @@ func (c *call) delete(w http.ResponseWriter, r *http.Request) error {
 	return c.writeEntry(w, r, http.StatusOK, entry, neg)
 }
 
-// deleteCollection deletes what the selectors choose, one by one: objects that appear meanwhile stay.
+// deletesAtOnce is how many objects of a collection are being deleted at the same time.
+const deletesAtOnce = 16
+
+// deleteCollection deletes what the selectors choose, each by itself: objects that appear meanwhile stay.
 func (c *call) deleteCollection(w http.ResponseWriter, r *http.Request) error {
 	neg, err := negotiate(r.Header.Get("Accept"), c.query, []string{asTable, asPartialList})
 	if err != nil {
@@ -226,11 +230,21 @@ func (c *call) deleteCollection(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	// Several at a time, so that they share the store's fsyncs.
+	group, ctx := errgroup.WithContext(r.Context())
+	group.SetLimit(deletesAtOnce)
 	for _, entry := range list.Entries {
-		obj := entry.Object()
-		if _, _, err := c.registry.Delete(r.Context(), c.gvr, obj.GetNamespace(), obj.GetName(), opts, c.user.Name, c.user.Groups...); err != nil && !apierrors.IsNotFound(err) {
+		group.Go(func() error {
+			obj := entry.Object()
+			_, _, err := c.registry.Delete(ctx, c.gvr, obj.GetNamespace(), obj.GetName(), opts, c.user.Name, c.user.Groups...)
+			if apierrors.IsNotFound(err) {
+				return nil
+			}
 			return err
-		}
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
 	}
 	return c.writeList(w, r, list, neg)
 }

@@ -26,7 +26,21 @@ var guestSource string
 
 const reference = "guest:1"
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// compiled is a folder of compiled code that all engines here share: with -race one compilation of the
+// guest takes a minute.
+var compiled string
+
+func TestMain(m *testing.M) {
+	var err error
+	if compiled, err = os.MkdirTemp("", "wasm-test-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		os.RemoveAll(compiled)
+		os.Exit(code)
+	}))
+}
 
 // running starts an engine that holds the guest's image; the test's end stops it.
 func running(t *testing.T) *Engine {
@@ -39,8 +53,11 @@ func running(t *testing.T) *Engine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// The folder is shared by name only: compiled code is per engine, so that tests stand alone.
-	e, err := New(Config{DataDir: t.TempDir()})
+	dir := t.TempDir()
+	if err := os.Symlink(compiled, filepath.Join(dir, "cache")); err != nil {
+		t.Fatal(err)
+	}
+	e, err := New(Config{DataDir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
