@@ -44,7 +44,7 @@ test-long: deps
 	PINTLE_SEALED=1 $(GO) test -count=1 -timeout 20m ./raftstore
 
 bench: deps
-	@.ci/deps nginx-light wrk
+	@.ci/deps nginx-light wrk etcd-server
 	cd examples/bench && $(GO) run . $(ARGS)
 
 lint:

@@ -40,7 +40,7 @@ func (s *logStore) check(bad func(string, ...any)) {
 				break
 			}
 		}
-		if extra := int64(len(b)) - int64(g.size); extra != 0 && !s.readOnly {
+		if extra := int64(len(b)) - int64(g.room); extra != 0 && !s.readOnly {
 			bad("log: %s has %d bytes more than were written", name, extra)
 		}
 	}

@@ -210,5 +210,8 @@ func (s *Store) transport() raft.Transport {
 		Stream: raftStream{h: s.c.hub, once: new(sync.Once), done: make(chan struct{})}, MaxPool: 4, MaxRPCsInFlight: 4, Timeout: raftCallWait,
 		Logger: &raftLog{l: s.cfg.Logger},
 	})
-	return s.c.trans
+	if s.files.segs == nil {
+		return s.c.trans
+	}
+	return newGatedTransport(s.c.trans, s.files.segs, s.fail)
 }

@@ -302,8 +302,12 @@ func (w *work) op(o *Op, rev int64, sub *uint32, r *OpResult) error {
 			v.key, v.create, v.ver = old.key, old.create, old.ver+1
 			w.detach(old)
 		}
-		// A copy: the entry's buffer holds a whole batch, which one value would keep alive.
-		value := append(make([]byte, 0, len(o.Value)), o.Value...)
+		value := o.Value
+		if w.m.disk == nil || value == nil {
+			// A copy: the entry's buffer holds a whole batch, which one value would keep alive. With a
+			// state file that is until the next flush. And nil says that the value is in the file.
+			value = append(make([]byte, 0, len(o.Value)), o.Value...)
+		}
 		v.value.Store(&value)
 		if o.Lease != 0 {
 			w.m.mu.Lock()
@@ -355,6 +359,7 @@ func (w *work) delete(dead []*version, rev int64, sub *uint32, r *OpResult) erro
 // append adds v to its key. Views share the arrays: each sees only what was there when it was made,
 // and only apply appends.
 func (w *work) append(v *version, vers []*version) {
+	v.fresh = true
 	w.root = w.root.with(v.key, append(vers, v), w.m.epoch)
 	w.log = append(w.log, v)
 	w.puts = append(w.puts, v)

@@ -13,7 +13,8 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// logStore is raft's log in plain append-only files. A StoreLogs is one write and one sync.
+// logStore is raft's log in plain append-only files. A StoreLogs is one write; the sync comes behind it,
+// see logSync.
 // Entries leave at the front by whole segments and at the back by truncation.
 type logStore struct {
 	dir  string
@@ -27,6 +28,7 @@ type logStore struct {
 	buf      []byte
 	readOnly bool
 	poisoned error // a failed sync: what the file holds is no longer known
+	logSync
 }
 
 type segment struct {
@@ -37,6 +39,8 @@ type segment struct {
 	size    uint32
 	key     uint32  // of the keyring; 0: not sealed
 	seal    *sealer // the run of what this process appends
+	synced  uint32 // up to here it is durable
+	room    uint32 // what the file has; beyond size it is zeros
 }
 
 func (g *segment) last() uint64 { return g.first + uint64(len(g.offsets)) - 1 }
@@ -55,6 +59,7 @@ func readLog(dir string, ring *keyring) (*logStore, error) {
 
 func scanLog(s *logStore) (*logStore, error) {
 	dir := s.dir
+	s.tail = sync.NewCond(&s.mu)
 	// Not filepath.Glob, which takes a folder that it cannot read for an empty one.
 	entries, err := os.ReadDir(dir)
 	if err != nil && !(s.readOnly && errors.Is(err, os.ErrNotExist)) {
@@ -73,6 +78,7 @@ func scanLog(s *logStore) (*logStore, error) {
 		}
 	}
 	s.setFirst()
+	s.durable = s.lastLocked()
 	return s, nil
 }
 
@@ -124,6 +130,7 @@ func (s *logStore) openSegment(name string, newest bool) error {
 			_ = f.Close()
 			return err
 		}
+		b = b[:good]
 	}
 	if newest && !s.readOnly {
 		if err := writeTailAgain(f, b[:good], offsets); err != nil {
@@ -131,7 +138,7 @@ func (s *logStore) openSegment(name string, newest bool) error {
 			return err
 		}
 	}
-	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good), key: key})
+	s.segs = append(s.segs, &segment{f: f, path: name, first: first, offsets: offsets, size: uint32(good), synced: uint32(good), room: uint32(len(b)), key: key})
 	s.bytes += int64(good)
 	return nil
 }
@@ -257,8 +264,13 @@ func (s *logStore) StoreLogs(logs []*raft.Log) error {
 	if s.poisoned != nil {
 		return s.poisoned
 	}
-	if err := s.storeLocked(logs); err != nil {
+	err := s.storeLocked(logs)
+	if err == nil && mustSync(logs) {
+		err = s.settleLocked()
+	}
+	if err != nil {
 		s.poisoned = fmt.Errorf("write log: %w", err)
+		s.tail.Broadcast()
 		return s.poisoned
 	}
 	return nil
@@ -277,28 +289,20 @@ func (s *logStore) storeLocked(logs []*raft.Log) error {
 	if err != nil {
 		return err
 	}
-	synced := g.size
 	s.buf = s.buf[:0]
 	offsets := make([]uint32, 0, len(logs))
 	for i, l := range logs {
 		if l.Index != logs[0].Index+uint64(i) {
 			return fmt.Errorf("%w: entries %d and %d in one batch", ErrInvalid, logs[0].Index, l.Index)
 		}
-		offsets = append(offsets, synced+uint32(len(s.buf)))
-		s.buf = appendRecord(s.buf, l, synced, g.seal)
+		offsets = append(offsets, g.size+uint32(len(s.buf)))
+		s.buf = appendRecord(s.buf, l, g.synced, g.seal)
 	}
 	if len(s.buf) > maxRecord {
 		return fmt.Errorf("%w: batch of %d bytes", ErrInvalid, len(s.buf))
 	}
-	if _, err := g.f.WriteAt(s.buf, int64(synced)); err != nil {
-		return err
-	}
-	if s.hook != nil {
-		if err := s.hook("log sync"); err != nil {
-			return err
-		}
-	}
-	if err := syncData(g.f); err != nil {
+	g.makeRoom(len(s.buf))
+	if _, err := g.f.WriteAt(s.buf, int64(g.size)); err != nil {
 		return err
 	}
 	g.offsets = append(g.offsets, offsets...)
@@ -321,12 +325,39 @@ func (g *segment) sealable(ring *keyring) bool {
 	return g.seal.id == g.key && g.key == ring.currentKey()
 }
 
+// segRoom is how much a segment grows by, ahead of what is written.
+const segRoom = 256 << 10
+
+// makeRoom has the next n bytes find their place on the disk. If it cannot, the write will tell.
+func (g *segment) makeRoom(n int) {
+	end := g.size + uint32(n)
+	if end <= g.room {
+		return
+	}
+	to := (end/segRoom + 1) * segRoom
+	if allocate(g.f, int64(g.room), int64(to)) == nil {
+		g.room = to
+	} else {
+		g.room = end // written in any case
+	}
+}
+
 // writableLocked returns the segment that the entry next goes to.
 func (s *logStore) writableLocked(next uint64) (*segment, error) {
 	if n := len(s.segs); n > 0 {
 		g := s.segs[n-1]
 		if len(g.offsets) > 0 && g.size < segMaxSize && g.sealable(s.ring) {
 			return g, nil
+		}
+		// Only the newest segment may have a tail, or room.
+		if err := s.settleLocked(); err != nil {
+			return nil, err
+		}
+		if g.room > g.size {
+			if err := truncateSynced(g.f, int64(g.size)); err != nil {
+				return nil, err
+			}
+			g.room = g.size
 		}
 		if len(g.offsets) == 0 {
 			if g.first == next && g.sealable(s.ring) {
@@ -352,7 +383,7 @@ func (s *logStore) writableLocked(next uint64) (*segment, error) {
 		_ = f.Close()
 		return nil, err
 	}
-	g := &segment{f: f, path: path, first: next, size: segHeader, key: seal.id, seal: seal}
+	g := &segment{f: f, path: path, first: next, size: segHeader, synced: segHeader, room: segHeader, key: seal.id, seal: seal}
 	s.segs = append(s.segs, g)
 	s.bytes += segHeader
 	return g, nil
@@ -373,6 +404,11 @@ func (s *logStore) dropLocked(i int) error {
 func (s *logStore) DeleteRange(lo, hi uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.poisoned != nil {
+		return s.poisoned
+	}
+	s.stillLocked()
+	defer s.cutLocked()
 	if s.poisoned != nil {
 		return s.poisoned
 	}
@@ -422,19 +458,27 @@ func (s *logStore) truncateBackLocked(lo uint64) error {
 	}
 	s.bytes -= int64(g.size - at)
 	g.offsets, g.size = g.offsets[:lo-g.first], at
+	g.synced, g.room = at, at // synced with what was written before it
 	return nil
 }
 
-// Close closes the files; nothing is left to sync.
+// Close syncs what is left and closes the files.
 func (s *logStore) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error
+	if s.poisoned == nil {
+		err = s.settleLocked()
+	}
 	for _, g := range s.segs {
+		if s.poisoned == nil && g.room > g.size {
+			_ = g.f.Truncate(int64(g.size)) // whoever opens it would
+		}
 		if cerr := g.f.Close(); err == nil {
 			err = cerr
 		}
 	}
 	s.segs, s.first, s.poisoned = nil, 0, ErrClosed
+	s.tail.Broadcast()
 	return err
 }

@@ -137,6 +137,10 @@ func (s *logStore) resealNext() (done bool, err error) {
 	if s.poisoned != nil {
 		return true, s.poisoned
 	}
+	if err := s.settleLocked(); err != nil {
+		s.poisoned = fmt.Errorf("sync log: %w", err)
+		return true, s.poisoned
+	}
 	key := s.ring.currentKey()
 	for _, g := range s.segs {
 		if g.key == key {
@@ -180,6 +184,7 @@ func (s *logStore) rewriteLocked(g *segment) error {
 	_ = g.f.Close()
 	s.bytes += int64(len(b)) - int64(g.size)
 	g.f, g.offsets, g.size, g.key, g.seal = f, offsets, uint32(len(b)), seal.id, seal
+	g.synced, g.room = g.size, g.size
 	return nil
 }
 

@@ -160,7 +160,7 @@ func (r *keyring) stateMeta(tx *bolt.Tx) (stateMeta, error) {
 func u64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
 
 func (v *version) diskKey() []byte {
-	return binary.BigEndian.AppendUint32(u64(uint64(v.mod)), v.sub)
+	return binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint64(make([]byte, 0, 12), uint64(v.mod)), v.sub)
 }
 
 // load implements valueStore.
@@ -382,6 +382,7 @@ func (s *stateFile) writeTaken(t *taken) error {
 }
 
 func writeTaken(tx *bolt.Tx, t *taken, seal *sealer) error {
+	t.spare()
 	rev, val := tx.Bucket(bucketRev), tx.Bucket(bucketVal)
 	// Keys only ever grow: full pages, not half-full ones.
 	rev.FillPercent, val.FillPercent = 0.95, 0.95

@@ -392,8 +392,8 @@ func (s *Store) throttle() {
 }
 
 const (
-	flushEvery = 100 * time.Millisecond
-	flushBytes = 4 << 20
+	flushEvery = time.Second
+	flushBytes = 16 << 20
 	// Above this much unflushed, writes wait: the disk is slower than the log.
 	flushStall = 64 << 20
 )
@@ -415,6 +415,12 @@ func signal(c chan struct{}) {
 type fsm struct{ s *Store }
 
 func (f fsm) Apply(l *raft.Log) any {
+	if log := f.s.files.segs; log != nil {
+		if err := log.waitDurable(l.Index); err != nil {
+			f.s.fail.set(err)
+			return nil
+		}
+	}
 	results, err := f.s.m.apply(l.Index, l.Term, l.Data)
 	if err != nil {
 		// The machine stands still from here on. Its goroutine lives, to answer what raft has queued.

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -41,6 +42,7 @@ func putFixed32(b []byte, num protowire.Number, v uint32) []byte {
 
 // putMessage writes a message even when it is empty: its presence says something.
 func putMessage(b []byte, num protowire.Number, v []byte) []byte {
+	b = slices.Grow(b, len(v)+10) // once: most messages hold little else than v
 	b = protowire.AppendTag(b, num, protowire.BytesType)
 	return protowire.AppendBytes(b, v)
 }
@@ -125,7 +127,11 @@ func (c *command) encode() []byte {
 }
 
 func decodeEntry(b []byte) ([]command, error) {
-	var cs []command
+	count := 0
+	if err := eachField(b, func(protowire.Number, uint64, []byte) error { count++; return nil }); err != nil {
+		return nil, err
+	}
+	cs := make([]command, 0, count)
 	err := eachField(b, func(num protowire.Number, _ uint64, bs []byte) error {
 		if num != 1 {
 			return unknownField("Entry", num)
@@ -193,16 +199,34 @@ func encodeTxn(t *Txn) []byte {
 }
 
 func encodeOps(b []byte, num protowire.Number, ops []Op) []byte {
-	var sub []byte
 	for i := range ops {
 		o := &ops[i]
-		sub = putVarint(sub[:0], 1, uint64(o.Type))
-		sub = putString(sub, 2, o.Key)
-		sub = putBytes(sub, 3, o.Value)
-		sub = putVarint(sub, 4, uint64(o.Lease))
-		b = putMessage(b, num, sub)
+		size := o.wireSize()
+		b = slices.Grow(b, size+10)
+		b = protowire.AppendTag(b, num, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(size))
+		b = putVarint(b, 1, uint64(o.Type))
+		b = putString(b, 2, o.Key)
+		b = putBytes(b, 3, o.Value)
+		b = putVarint(b, 4, uint64(o.Lease))
 	}
 	return b
+}
+
+// wireSize is how many bytes the fields of o take.
+func (o *Op) wireSize() int {
+	n := 0
+	for _, v := range []uint64{uint64(o.Type), uint64(o.Lease)} {
+		if v != 0 {
+			n += 1 + protowire.SizeVarint(v)
+		}
+	}
+	for _, l := range []int{len(o.Key), len(o.Value)} {
+		if l != 0 {
+			n += 1 + protowire.SizeBytes(l)
+		}
+	}
+	return n
 }
 
 func decodeTxn(b []byte) (*Txn, error) {

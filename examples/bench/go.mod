@@ -2,10 +2,12 @@ module github.com/pintle/pintle/examples/bench
 
 go 1.26.6
 
-replace github.com/pintle/pintle => ../..
+replace (
+	github.com/pintle/pintle => ../..
+	github.com/pintle/pintle/examples/bench/storeload => ./storeload
+)
 
 require (
-	github.com/pintle/pintle v0.0.0-00010101000000-000000000000
 	github.com/containerd/containerd/api v1.12.0
 	github.com/containerd/containerd/v2 v2.4.2
 	github.com/containerd/errdefs v1.0.0
@@ -29,6 +31,8 @@ require (
 	github.com/opencontainers/go-digest v1.0.0
 	github.com/opencontainers/image-spec v1.1.1
 	github.com/opencontainers/runtime-spec v1.3.0
+	github.com/pintle/pintle v0.0.0-00010101000000-000000000000
+	github.com/pintle/pintle/examples/bench/storeload v0.0.0
 	github.com/prometheus/client_golang v1.24.1
 	github.com/sirupsen/logrus v1.10.2
 	github.com/tetratelabs/wazero v1.12.0

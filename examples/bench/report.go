@@ -28,6 +28,7 @@ type Row struct {
 
 	below      float64 // the bound of Pintle; 0 is none
 	ratioBelow float64 // the bound of Ratio; 0 is none
+	ratioAbove float64 // the bound of Ratio from below; 0 is none
 }
 
 func number(v float64) *float64 { return &v }
@@ -50,6 +51,12 @@ func (r Row) judged() Row {
 	case r.ratioBelow != 0:
 		r.Target = fmt.Sprintf("ratio <= %s", plain(r.ratioBelow))
 		judge(r.Ratio, math.Nextafter(r.ratioBelow, math.Inf(1)))
+	case r.ratioAbove != 0:
+		r.Target = fmt.Sprintf("ratio >= %s", plain(r.ratioAbove))
+		if r.Ratio != nil {
+			met := *r.Ratio >= r.ratioAbove
+			r.Met = &met
+		}
 	}
 	return r
 }

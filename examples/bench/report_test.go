@@ -17,6 +17,8 @@ func TestRowIsJudgedByItsTargetOnlyWhereItWasMeasured(t *testing.T) {
 		"not measured":     {Row{Unit: "ms", below: 300}, nil, "< 300 ms"},
 		"ratio at bound":   {Row{Pintle: number(3), Peer: number(2), ratioBelow: 1.5}, &yes, "ratio <= 1.50"},
 		"ratio above":      {Row{Pintle: number(4), Peer: number(2), ratioBelow: 1.5}, &no, "ratio <= 1.50"},
+		"ratio from below": {Row{Pintle: number(4), Peer: number(2), ratioAbove: 2}, &yes, "ratio >= 2"},
+		"ratio too low":    {Row{Pintle: number(3), Peer: number(2), ratioAbove: 2}, &no, "ratio >= 2"},
 		"no peer":          {Row{Pintle: number(4), ratioBelow: 1.5}, nil, "ratio <= 1.50"},
 		"without a target": {Row{Pintle: number(4)}, nil, ""},
 	} {

@@ -1,0 +1,3 @@
+module github.com/pintle/pintle/examples/bench/storeload
+
+go 1.26.6
