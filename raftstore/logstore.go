@@ -39,8 +39,8 @@ type segment struct {
 	size    uint32
 	key     uint32  // of the keyring; 0: not sealed
 	seal    *sealer // the run of what this process appends
-	synced  uint32 // up to here it is durable
-	room    uint32 // what the file has; beyond size it is zeros
+	synced  uint32  // up to here it is durable
+	room    uint32  // what the file has; beyond size it is zeros
 }
 
 func (g *segment) last() uint64 { return g.first + uint64(len(g.offsets)) - 1 }

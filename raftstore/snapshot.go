@@ -252,12 +252,19 @@ func (s *snapshots) keep(note *snapshotNote) error {
 	return nil
 }
 
-// flushed is the FSMSnapshot: by the time it exists the state file has everything.
-type flushed struct{ durable uint64 }
+// flushed is the FSMSnapshot: once persisted, the state file has everything up to it, and more. Persist
+// and not Snapshot flushes, for no entry is applied while Snapshot runs.
+type flushed struct{ s *Store }
 
 func (f flushed) Persist(sink raft.SnapshotSink) error {
-	if k, ok := sink.(*snapshotSink); ok {
-		k.note.Durable = f.durable
+	if state := f.s.files.state; state != nil {
+		if err := state.flush(f.s.m); err != nil {
+			f.s.fail.set(err)
+			return err
+		}
+		if k, ok := sink.(*snapshotSink); ok {
+			k.note.Durable = state.durableIndex()
+		}
 	}
 	return sink.Close()
 }

@@ -432,16 +432,7 @@ func (f fsm) Apply(l *raft.Log) any {
 	return results
 }
 
-func (f fsm) Snapshot() (raft.FSMSnapshot, error) {
-	if f.s.files.state == nil {
-		return flushed{}, nil
-	}
-	if err := f.s.files.state.flush(f.s.m); err != nil {
-		f.s.fail.set(err)
-		return nil, err
-	}
-	return flushed{durable: f.s.files.state.durableIndex()}, nil
-}
+func (f fsm) Snapshot() (raft.FSMSnapshot, error) { return flushed{f.s}, nil }
 
 // StoreConfiguration tells the machine of an entry that is not for it.
 func (f fsm) StoreConfiguration(index uint64, _ raft.Configuration) {
