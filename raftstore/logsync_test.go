@@ -22,7 +22,14 @@ func heldLog(t *testing.T) (log *logStore, let chan struct{}, err *error) {
 	if openErr != nil {
 		t.Fatal(openErr)
 	}
-	t.Cleanup(func() { _ = log.Close() })
+	t.Cleanup(func() {
+		select {
+		case <-let:
+		default:
+			close(let) // the test has failed: a sync that waits must not hold it up
+		}
+		_ = log.Close()
+	})
 	return log, let, err
 }
 
