@@ -64,6 +64,8 @@ func TestTheHostsGlobalsAndOutputsAreLeftAlone(t *testing.T) {
 			ended := make(chan error, 1)
 			go func() { ended <- cmd.Wait() }()
 			var problems []string
+			hangs := time.AfterFunc(2*time.Minute, func() { _ = cmd.Process.Signal(syscall.SIGQUIT) }) // and says where
+			defer hangs.Stop()
 			for report := []byte(nil); report == nil; {
 				select {
 				case err := <-ended:
@@ -193,7 +195,9 @@ func exercise(dir string, archive []byte, check func() error) error {
 			return err
 		}
 	}
-	if err := a.RestartControlPlane(ctx); err != nil {
+	restart, done := context.WithTimeout(ctx, time.Minute)
+	defer done()
+	if err := a.RestartControlPlane(restart); err != nil {
 		return err
 	}
 	if err := a.ImportImages(ctx, strings.NewReader("this is no archive")); err == nil {
@@ -251,7 +255,7 @@ func work(ctx context.Context, a *appliance.Appliance, archive []byte) error {
 		"the Ingress": func() string { return "http://" + a.HTTPAddress() },
 	} {
 		if err := eventually(what+" answers", func() error {
-			response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Get(url())
+			response, err := (&http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}).Get(url())
 			if err != nil {
 				return err
 			}
