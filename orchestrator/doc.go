@@ -15,6 +15,11 @@
 //
 // Backup writes the whole cluster while it runs, and Restore makes a new DataDir of it.
 //
+// Several Orchestrators on several machines are one cluster: JoinToken invites, and Config.Join names the
+// token. Each is a member, holds the whole state and answers every request; one of them leads, and only it runs
+// scheduler and controllers. Members, PromoteMember, RemoveMember and HandOver are theirs, as are the Member
+// objects that kubectl shows.
+//
 // Nothing here is global: two Orchestrators live in one process, and one can be made again on the
 // same folder after the first has ended. Nodes that run containers are the runtime package's;
 // orchestrator/appliance wires everything together.
