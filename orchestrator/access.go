@@ -28,9 +28,6 @@ type access struct {
 
 func newAccess(p *parts) (*access, error) {
 	objects, id, cfg := objects{p.registry}, p.identity, p.cfg
-	if err := warm(id.key); err != nil {
-		return nil, err
-	}
 	accounts := authn.ServiceAccountConfig{Key: id.key, Getter: objects, Clock: cfg.Clock}
 	issuer, err := authn.NewIssuer(accounts)
 	if err != nil {
