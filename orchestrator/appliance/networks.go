@@ -144,12 +144,13 @@ func taken() (out []netip.Prefix) {
 // published is what Ingresses' status says: where the listener is, or this machine's first address
 // that others can reach.
 func published(l net.Listener) []netip.Addr {
-	at, err := netip.ParseAddrPort(l.Addr().String())
+	host, _, err := net.SplitHostPort(l.Addr().String())
 	if err != nil {
 		return nil
 	}
-	if ip := at.Addr().Unmap(); !ip.IsUnspecified() {
-		return []netip.Addr{ip}
+	// ":443" names no address: the port is not open yet.
+	if ip, err := netip.ParseAddr(host); err == nil && !ip.IsUnspecified() {
+		return []netip.Addr{ip.Unmap()}
 	}
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
