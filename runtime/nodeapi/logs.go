@@ -31,8 +31,10 @@ type LogOptions struct {
 	Poll time.Duration
 }
 
-// maxRotated bounds the search for rotated files.
-const maxRotated = 100
+const (
+	maxRotated    = 100  // bounds the search for rotated files
+	maxChainTries = 1000 // and how often a rotation may come between
+)
 
 var errLimit = errors.New("limit of bytes reached")
 
@@ -103,11 +105,29 @@ func (r *logReader) run(ctx context.Context) error {
 	}
 }
 
-// openChain opens the log's files, the oldest first, down to the one that is known. The newest is
-// opened first: a rotation in between shows a file twice, and never hides one.
+// openChain opens the log's files, the oldest first, down to the one that is known.
 func openChain(path string, known os.FileInfo) ([]*os.File, error) {
-	var files []*os.File
+	for range maxChainTries {
+		files, steady, err := walkChain(path, known)
+		if err == nil && steady {
+			return files, nil
+		}
+		for _, f := range files {
+			f.Close()
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, errors.New("it is rotated faster than its files can be opened")
+}
+
+// walkChain opens them from the newest on. It is steady when the newest kept its name meanwhile: then no rotation has
+// ended, and one that goes on shows a file twice, which is left out, or leaves one gap. Where one has ended, a name may
+// hold a file that is newer than the one before.
+func walkChain(path string, known os.FileInfo) (files []*os.File, steady bool, err error) {
 	var infos []os.FileInfo
+	newest := "" // the name of the newest file
 	missing := 0
 	for i := 0; i < maxRotated && missing < 2; i++ {
 		name := path
@@ -116,32 +136,42 @@ func openChain(path string, known os.FileInfo) ([]*os.File, error) {
 		}
 		f, err := os.Open(name)
 		if errors.Is(err, fs.ErrNotExist) {
-			missing++ // a rotation in the middle leaves one gap, which moves towards the newest
+			missing++
 			continue
 		}
-		missing = 0
-		var info os.FileInfo
-		if err == nil {
-			info, err = f.Stat()
-		}
 		if err != nil {
-			for _, f := range files {
-				f.Close()
-			}
-			return nil, err
+			return files, false, err
 		}
-		if known != nil && os.SameFile(info, known) {
+		missing = 0
+		info, err := f.Stat()
+		if err != nil {
 			f.Close()
-			break
+			return files, false, err
 		}
 		if slices.ContainsFunc(infos, func(o os.FileInfo) bool { return os.SameFile(o, info) }) {
 			f.Close()
 			continue
 		}
-		files, infos = append(files, f), append(infos, info)
+		if infos = append(infos, info); newest == "" {
+			newest = name
+		}
+		if known != nil && os.SameFile(info, known) {
+			f.Close()
+			break
+		}
+		files = append(files, f)
 	}
 	slices.Reverse(files)
-	return files, nil
+	if newest == "" {
+		return files, true, nil
+	}
+	now, err := os.Stat(newest)
+	steady = err == nil && os.SameFile(now, infos[0])
+	if newest != path {
+		_, err := os.Stat(path)
+		steady = steady && errors.Is(err, fs.ErrNotExist)
+	}
+	return files, steady, nil
 }
 
 // start leaves out what the options don't ask for.
