@@ -90,7 +90,7 @@ func (s *subject) several(ctx context.Context, members int) error {
 			return err
 		}
 		port := cluster.NewPort(listener, cluster.ServerConfig(&tls.Config{MinVersion: tls.VersionTLS13}, identity, ca.Certificate()), nil)
-		links := cluster.NewLinks(port.Listen(cluster.ProtocolRaft), identity)
+		links := cluster.NewLinks(port.Listen(cluster.ProtocolRaft), identity, nil)
 		go func() { _ = port.Run(ctx) }()
 		address := listener.Addr().String()
 		if err := s.start(ctx, raftstore.Config{Dir: filepath.Join(s.dir, id), NodeID: id, Network: links, Address: address, Join: i > 0}); err != nil {
