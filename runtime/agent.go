@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	goruntime "runtime"
 	"slices"
 	"sync"
 	"time"
@@ -47,6 +48,7 @@ type Agent struct {
 	pods    *mirror[*corev1.Pod]
 	svcs    *mirror[*corev1.Service]
 	handler http.Handler
+	turns   turns // of starting pods
 
 	mu      sync.Mutex
 	running bool
@@ -66,7 +68,8 @@ func New(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), metrics: m, workers: map[types.UID]*worker{}}
+	a := &Agent{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), metrics: m, workers: map[types.UID]*worker{},
+		turns: turns{free: max(4, 2*goruntime.NumCPU())}}
 	a.events = newRecorder(cfg.Client, cfg.NodeName, cfg.Clock, cfg.Logger)
 	a.objects = newObjectCache(cfg.Client)
 	a.handler = a.routes()

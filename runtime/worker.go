@@ -44,6 +44,7 @@ type worker struct {
 	said      map[string]time.Time
 	reported  bool // ready once, for the start-up histogram
 	panics    int
+	endTurn   func() // ends this pod's turn to start; nil: it has none
 
 	mu        sync.Mutex
 	desired   *corev1.Pod
@@ -163,6 +164,7 @@ func (w *worker) run(parent context.Context) {
 	ctx, cancel := context.WithCancel(parent)
 	defer w.wg.Wait()
 	defer cancel()
+	defer w.pass()
 	w.wg.Go(func() { w.pump.run(ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -174,6 +176,7 @@ func (w *worker) run(parent context.Context) {
 		if next == 0 {
 			continue
 		}
+		w.pass()
 		timer.Reset(next)
 		select {
 		case <-ctx.Done():
@@ -282,7 +285,7 @@ func (w *worker) act(ctx context.Context, pod *corev1.Pod, s *snapshot, act acti
 	w.log.Debug("act", "action", act.kind.String(), "container", act.id, "message", act.message)
 	switch act.kind {
 	case actCreateSandbox:
-		return w.createSandbox(ctx, pod)
+		return w.turn(ctx) && w.createSandbox(ctx, pod)
 	case actRemoveSandbox:
 		w.event(pod, corev1.EventTypeNormal, "SandboxChanged", act.message)
 		if err := w.engine.RemoveSandbox(ctx, string(w.uid)); err != nil {
@@ -302,7 +305,7 @@ func (w *worker) act(ctx context.Context, pod *corev1.Pod, s *snapshot, act acti
 			w.a.metrics.restarted()
 			return true
 		}
-		return w.startContainer(ctx, pod, act)
+		return w.turn(ctx) && w.startContainer(ctx, pod, act)
 	case actStop:
 		c := s.containers[act.container.Name].last
 		w.mu.Lock()
@@ -335,6 +338,25 @@ func (w *worker) act(ctx context.Context, pod *corev1.Pod, s *snapshot, act acti
 		}
 	}
 	return false
+}
+
+// turn waits until this pod may start, and reports whether it still is to. It ends when the worker waits for anything.
+func (w *worker) turn(ctx context.Context) bool {
+	if w.endTurn == nil {
+		w.endTurn = w.a.turns.take(ctx, w.changed, func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.gone || w.abandoned || w.desired.DeletionTimestamp != nil
+		})
+	}
+	return w.endTurn != nil
+}
+
+func (w *worker) pass() {
+	if w.endTurn != nil {
+		w.endTurn()
+		w.endTurn = nil
+	}
 }
 
 func (w *worker) event(pod *corev1.Pod, kind, reason, message string) {

@@ -36,7 +36,7 @@ func startAppliance(ctx context.Context, w *workshop) (p *process, client *kuber
 	if err != nil {
 		return nil, nil, err
 	}
-	archive := filepath.Join(w.dir, "served.tar")
+	archive := servedArchive(w)
 	if err := packServed(served, archive); err != nil {
 		return nil, nil, fmt.Errorf("pack the image: %w", err)
 	}
@@ -64,6 +64,9 @@ func startAppliance(ctx context.Context, w *workshop) (p *process, client *kuber
 	client, err = kubernetes.NewForConfig(config)
 	return p, client, err
 }
+
+// servedArchive is where the image of the measured pods lies.
+func servedArchive(w *workshop) string { return filepath.Join(w.dir, "served.tar") }
 
 // packServed writes an image archive whose root filesystem is the one static program.
 func packServed(program, archive string) error {

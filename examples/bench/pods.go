@@ -50,7 +50,7 @@ func podsMeasurement() measurement {
 		// machine would measure only each other.
 		bare, peer, bareErr := map[string]float64{}, "bare containerd create, CNI add, start", error(nil)
 		if err == nil {
-			if bare, bareErr = bareContainers(ctx); bareErr != nil {
+			if bare, bareErr = bareContainers(ctx, servedArchive(w)); bareErr != nil {
 				peer += " can't run here: " + bareErr.Error()
 			}
 		}
@@ -63,7 +63,7 @@ func podsMeasurement() measurement {
 				r.Pintle = number(milliseconds(quantile(took, q.q)))
 			}
 			if v, ok := bare[q.key]; ok {
-				r.Peer, r.Note = number(v), "the peer starts a busybox image, after Pintle's pods, on a containerd of its own"
+				r.Peer, r.Note = number(v), "the peer starts the same image after Pintle's pods, on a containerd of its own; nothing waits until it serves"
 			}
 			add(r, err)
 		}
@@ -196,12 +196,13 @@ func fiftyPods(ctx context.Context, client kubernetes.Interface) ([]time.Duratio
 	return took, errors.Join(err, deletePods(ctx, client))
 }
 
-// bareContainers runs the benchmark of runtime/containerd once and returns its metrics by unit.
-func bareContainers(ctx context.Context) (map[string]float64, error) {
+// bareContainers runs the benchmark of runtime/containerd once, on the image of the archive, and returns its metrics by unit.
+func bareContainers(ctx context.Context, archive string) (map[string]float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "test", "-run=^$", "-bench=^BenchmarkFiftyPodsAtOnce$", "-benchtime=1x", "./runtime/containerd")
 	cmd.Dir = "../.."
+	cmd.Env = append(os.Environ(), "PINTLE_BENCH_IMAGE="+archive)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return nil, fmt.Errorf("benchmark: %w: %s", err, firstLines(string(out), 3))

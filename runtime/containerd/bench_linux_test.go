@@ -25,13 +25,24 @@ import (
 // the same daemon: by hand is a network namespace, CNI add, containerd's create and start and no
 // more. It reports the time from the call to the running process, p50 and p99, of both, and their
 // ratios. Run it with -benchtime=1x or so: one iteration is fifty pods of each kind.
+//
+// They start busybox, or what the image in the OCI archive that PINTLE_BENCH_IMAGE names starts: so make bench compares
+// its pods with bare containers of the same image.
 func BenchmarkFiftyPodsAtOnce(b *testing.B) {
 	need(b)
 	ctx := b.Context()
 	e := start(b, Config{Name: fmt.Sprintf("b%d", os.Getpid()), DataDir: b.TempDir(), PodCIDR: netip.MustParsePrefix("10.234.0.0/22")})
 	b.Cleanup(func() { e.stop(); e.Teardown(context.Background()) })
-	_, err := e.ImportImages(ctx, bytes.NewReader(busybox(b, "box:1")))
+	archive, args := busybox(b, "box:1"), []string{"exec busybox sleep 1000"}
+	if file := os.Getenv("PINTLE_BENCH_IMAGE"); file != "" {
+		var err error
+		archive, err = os.ReadFile(file)
+		must(b, err)
+		args = nil
+	}
+	imported, err := e.ImportImages(ctx, bytes.NewReader(archive))
 	must(b, err)
+	image := imported[0].Names[0]
 	const pods = 50
 	run := func(round string, one func(id string) error) []time.Duration {
 		took := make([]time.Duration, pods)
@@ -52,14 +63,14 @@ func BenchmarkFiftyPodsAtOnce(b *testing.B) {
 		if _, err := e.CreateSandbox(ctx, runtime.SandboxSpec{ID: id, Hostname: id, CgroupPath: "pod" + id}); err != nil {
 			return err
 		}
-		c := runtime.ContainerSpec{ID: id, SandboxID: id, Image: "box:1", CgroupPath: "pod" + id,
-			LogPath: filepath.Join(e.cfg.DataDir, "logs", id, "0.log"), Args: []string{"exec busybox sleep 1000"}}
+		c := runtime.ContainerSpec{ID: id, SandboxID: id, Image: image, CgroupPath: "pod" + id,
+			LogPath: filepath.Join(e.cfg.DataDir, "logs", id, "0.log"), Args: args}
 		if err := e.CreateContainer(ctx, c); err != nil {
 			return err
 		}
 		return e.StartContainer(ctx, id)
 	}
-	bare := &byHand{e: e.Engine, dir: filepath.Join(e.names.run, "bare"), tasks: map[string]client.Task{}}
+	bare := &byHand{args: args, e: e.Engine, dir: filepath.Join(e.names.run, "bare"), tasks: map[string]client.Task{}}
 	c, err := e.conn()
 	must(b, err)
 	imgs, err := c.ListImages(e.with(ctx))
@@ -122,6 +133,7 @@ type byHand struct {
 	e     *Engine
 	dir   string
 	image client.Image
+	args  []string // of the image's entrypoint; nil: its own
 
 	mu    sync.Mutex
 	tasks map[string]client.Task
@@ -155,7 +167,7 @@ func (h *byHand) start(ctx context.Context, id string) error {
 		return err
 	}
 	ctr, err := c.NewContainer(ctx, id, client.WithSnapshotter(h.e.snapshotter), client.WithNewSnapshot(id, h.image),
-		client.WithNewSpec(oci.WithImageConfig(h.image), oci.WithProcessArgs("/bin/busybox", "sleep", "1000"),
+		client.WithNewSpec(oci.WithImageConfigArgs(h.image, h.args),
 			oci.WithLinuxNamespace(specs.LinuxNamespace{Type: specs.NetworkNamespace, Path: path}), oci.WithCgroup(h.e.podCgroup("bare-"+id))))
 	if err != nil {
 		return fmt.Errorf("create: %w", err)
