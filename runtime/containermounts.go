@@ -51,6 +51,7 @@ func (w *worker) mounts(pod *corev1.Pod, c *corev1.Container, id string, env map
 		}
 		mt := Mount{HostPath: path, ContainerPath: m.MountPath, ReadOnly: m.ReadOnly}
 		for _, v := range pod.Spec.Volumes {
+			mt.HostVolume = mt.HostVolume || v.Name == m.Name && v.HostPath != nil
 			// As Kubernetes does: what follows objects can't be written by containers.
 			if v.Name == m.Name && (v.ConfigMap != nil || v.Secret != nil || v.DownwardAPI != nil || v.Projected != nil) {
 				mt.ReadOnly = true

@@ -167,6 +167,7 @@ type Mount struct {
 	ReadOnly                bool
 	Propagation             string // "", "HostToContainer", "Bidirectional"
 	SizeLimit               int64  // bytes, tmpfs only; 0: none
+	HostVolume              bool   // a hostPath volume: it is not the pod's alone
 }
 
 // Device is a host device node to expose.

@@ -54,6 +54,10 @@ func refusal(s *runtime.ContainerSpec) error {
 		if m.Propagation == "Bidirectional" {
 			return fmt.Errorf("volumeMounts.mountPropagation of %s: %w", m.ContainerPath, ErrUnsupported)
 		}
+		if m.HostVolume && (s.Security.User != "" || len(s.Security.SupplementalGroups) > 0) {
+			return fmt.Errorf("securityContext.runAsUser, runAsGroup, supplementalGroups and fsGroup beside the hostPath volume at %s, "+
+				"which a guest opens with the host program's rights: %w", m.ContainerPath, ErrUnsupported)
+		}
 		if m.HostPath == "" && m.SizeLimit > 0 {
 			return fmt.Errorf("size limit of the memory volume at %s: %w", m.ContainerPath, ErrUnsupported)
 		}

@@ -36,7 +36,8 @@
 // # Refused, by name
 //
 // tty, stdin, exec, devices, privileged, added capabilities, hugepages, hostPort, hostPID, hostIPC,
-// shareProcessNamespace, sysctls, bidirectional mounts, size limits of memory volumes.
+// shareProcessNamespace, sysctls, bidirectional mounts, size limits of memory volumes, and a user or groups beside a
+// hostPath volume.
 //
 // # What a guest's security context means
 //
@@ -44,7 +45,7 @@
 // capabilities, allowPrivilegeEscalation: false, seccomp, AppArmor and procMount hold without doing
 // anything, and so does runAsNonRoot as far as the image's user says so. Its root is always read-only,
 // readOnlyRootFilesystem or not. runAsUser, runAsGroup, supplementalGroups and fsGroup change nothing
-// that a guest could see, but they protect nothing either: its files are opened by this process, with
-// this process's rights, so a hostPath volume is as open to a guest as it is to the host program. Mount
-// volumes readOnly where that matters. Guests cannot make links.
+// that a guest could see: its volumes are its pod's alone. A hostPath volume is not, and a guest's files are opened by
+// this process, with this process's rights; so beside one they are refused. Without them it is as open to a guest as it
+// is to the host program: mount it readOnly where that matters. Guests cannot make links.
 package wasm

@@ -266,6 +266,12 @@ func TestWhatGuestsCannotHaveIsRefusedByName(t *testing.T) {
 	if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "tty") {
 		t.Error(err)
 	}
+	// A user would say whose rights the host's files are opened with.
+	err = e.CreateContainer(t.Context(), runtime.ContainerSpec{ID: "x", SandboxID: "x", Image: reference, Security: runtime.Security{User: "1000"},
+		Mounts: []runtime.Mount{{HostPath: t.TempDir(), ContainerPath: "/host", HostVolume: true}}})
+	if !errors.Is(err, ErrUnsupported) || !strings.Contains(err.Error(), "runAsUser") || !strings.Contains(err.Error(), "/host") {
+		t.Error(err)
+	}
 	archive, err := wasmtest.Archive("no:1", []byte("\x7fELF"), wasmtest.Options{Rootfs: true})
 	if err != nil {
 		t.Fatal(err)
