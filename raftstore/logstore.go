@@ -24,6 +24,7 @@ type logStore struct {
 	mu       sync.RWMutex
 	segs     []*segment // ascending and contiguous; the last one is written to
 	spares   []spare    // to be written over
+	segBytes uint32     // when a new segment begins
 	first    uint64     // 0: empty
 	bytes    int64
 	buf      []byte
@@ -50,7 +51,7 @@ func openLog(dir string, ring *keyring, hook func(string) error) (*logStore, err
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	return scanLog(&logStore{dir: dir, hook: hook, ring: ring})
+	return scanLog(&logStore{dir: dir, hook: hook, ring: ring, segBytes: segMaxSize})
 }
 
 // readLog is openLog for who writes nothing: a torn tail stays where it is.
@@ -354,7 +355,7 @@ func (g *segment) makeRoom(n int) {
 func (s *logStore) writableLocked(next uint64) (*segment, error) {
 	if n := len(s.segs); n > 0 {
 		g := s.segs[n-1]
-		if len(g.offsets) > 0 && g.size < segMaxSize && g.sealable(s.ring) {
+		if len(g.offsets) > 0 && g.size < s.segBytes && g.sealable(s.ring) {
 			return g, nil
 		}
 		// Only the newest segment may have a tail, or room.

@@ -25,6 +25,7 @@ func TestEverySyncIsNeeded(t *testing.T) {
 		{"the log", "writes and flushes", file("data/log/*.seg")},
 		{"the log's folder", "first start", folder("data/log")},
 		{"the log's folder, later", "snapshots cut the log", folder("data/log")},
+		{"the header over an old one", "segments are written over", file("data/log/*.spare")},
 		{"the state file", "snapshots cut the log", file("data/state.db")},
 		{"the snapshot's note", "snapshots cut the log", file("data/snapshot.tmp")},
 		{"FORMAT", "first start", file("data/FORMAT.tmp")},
