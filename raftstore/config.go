@@ -62,6 +62,8 @@ type Config struct {
 	// fault, in tests, is asked before each kind of disk operation: "log", "stable", "flush",
 	// "snapshot".
 	fault func(op string) error
+	// segBytes is when the log begins a new file, for tests; 0: segMaxSize.
+	segBytes uint32
 }
 
 func (c Config) withDefaults() (Config, error) {

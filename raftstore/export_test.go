@@ -7,6 +7,9 @@ import "github.com/hashicorp/raft"
 // SetSpeaks makes a member speak up to a version of the log's format.
 func SetSpeaks(c *Config, version int) { c.speaks = version }
 
+// SetSegBytes makes the files of the log small.
+func SetSegBytes(c *Config, n uint32) { c.segBytes = n }
+
 // FirstIndex is where a member's log begins.
 func (s *Store) FirstIndex() uint64 {
 	i, _ := s.files.log.FirstIndex()

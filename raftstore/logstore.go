@@ -23,6 +23,8 @@ type logStore struct {
 
 	mu       sync.RWMutex
 	segs     []*segment // ascending and contiguous; the last one is written to
+	spares   []spare    // to be written over
+	segBytes uint32     // when a new segment begins
 	first    uint64     // 0: empty
 	bytes    int64
 	buf      []byte
@@ -40,7 +42,7 @@ type segment struct {
 	key     uint32  // of the keyring; 0: not sealed
 	seal    *sealer // the run of what this process appends
 	synced  uint32  // up to here it is durable
-	room    uint32  // what the file has; beyond size it is zeros
+	room    uint32  // what the file has; beyond size are zeros, or entries before first
 }
 
 func (g *segment) last() uint64 { return g.first + uint64(len(g.offsets)) - 1 }
@@ -49,7 +51,7 @@ func openLog(dir string, ring *keyring, hook func(string) error) (*logStore, err
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	return scanLog(&logStore{dir: dir, hook: hook, ring: ring})
+	return scanLog(&logStore{dir: dir, hook: hook, ring: ring, segBytes: segMaxSize})
 }
 
 // readLog is openLog for who writes nothing: a torn tail stays where it is.
@@ -66,8 +68,11 @@ func scanLog(s *logStore) (*logStore, error) {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
 	var names []string
+	if !s.readOnly {
+		removeSpares(dir, entries)
+	}
 	for _, e := range entries { // in the order of their names
-		if strings.HasSuffix(e.Name(), ".seg") {
+		if strings.HasSuffix(e.Name(), segSuffix) {
 			names = append(names, filepath.Join(dir, e.Name()))
 		}
 	}
@@ -328,17 +333,21 @@ func (g *segment) sealable(ring *keyring) bool {
 // segRoom is how much a segment grows by, ahead of what is written.
 const segRoom = 256 << 10
 
-// makeRoom has the next n bytes find their place on the disk. If it cannot, the write will tell.
+// makeRoom writes zeros where the next n bytes go and beyond: the sync after them gives them their place on the disk,
+// and those that follow have data alone to write. (Room from fallocate would not do: that the blocks are written to for
+// the first time is metadata, too.) If it cannot, the write will tell.
 func (g *segment) makeRoom(n int) {
 	end := g.size + uint32(n)
 	if end <= g.room {
 		return
 	}
 	to := (end/segRoom + 1) * segRoom
-	if allocate(g.f, int64(g.room), int64(to)) == nil {
+	from := max(g.room, end) // what is written in any case needs no zeros
+	if _, err := g.f.WriteAt(make([]byte, to-from), int64(from)); err == nil {
 		g.room = to
 	} else {
-		g.room = end // written in any case
+		_ = g.f.Truncate(int64(g.room))
+		g.room = end
 	}
 }
 
@@ -346,7 +355,7 @@ func (g *segment) makeRoom(n int) {
 func (s *logStore) writableLocked(next uint64) (*segment, error) {
 	if n := len(s.segs); n > 0 {
 		g := s.segs[n-1]
-		if len(g.offsets) > 0 && g.size < segMaxSize && g.sealable(s.ring) {
+		if len(g.offsets) > 0 && g.size < s.segBytes && g.sealable(s.ring) {
 			return g, nil
 		}
 		// Only the newest segment may have a tail, or room.
@@ -368,25 +377,38 @@ func (s *logStore) writableLocked(next uint64) (*segment, error) {
 			}
 		}
 	}
-	path := filepath.Join(s.dir, fmt.Sprintf("%020d.seg", next))
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	path := filepath.Join(s.dir, fmt.Sprintf("%020d", next)+segSuffix)
+	seal := s.ring.sealer()
+	header := encodeSegHeader(next, seal.id)
+	f, room, err := s.reuseLocked(path, header, seal.id)
+	if f == nil && err == nil {
+		f, room, err = newSegmentFile(path, header)
+	}
 	if err != nil {
 		return nil, err
 	}
-	seal := s.ring.sealer()
-	if _, err = f.Write(encodeSegHeader(next, seal.id)); err == nil {
-		if err = f.Sync(); err == nil {
-			err = syncDir(s.dir)
-		}
-	}
-	if err != nil {
+	if err := syncDir(s.dir); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
-	g := &segment{f: f, path: path, first: next, size: segHeader, synced: segHeader, room: segHeader, key: seal.id, seal: seal}
+	g := &segment{f: f, path: path, first: next, size: segHeader, synced: segHeader, room: room, key: seal.id, seal: seal}
 	s.segs = append(s.segs, g)
 	s.bytes += segHeader
 	return g, nil
+}
+
+func newSegmentFile(path string, header []byte) (f *os.File, room uint32, err error) {
+	if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
+		return nil, 0, err
+	}
+	if _, err = f.Write(header); err == nil {
+		err = f.Sync()
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, 0, err
+	}
+	return f, segHeader, nil
 }
 
 // dropLocked removes the file of segment i, for good.
@@ -425,7 +447,7 @@ func (s *logStore) DeleteRange(lo, hi uint64) error {
 		s.setFirst()
 	case lo <= s.first:
 		for err == nil && s.segs[0].last() <= hi {
-			err = s.dropLocked(0)
+			err = s.retireLocked()
 		}
 		// What remains of a segment below hi reappears when the log is opened again. It is
 		// committed history below a snapshot, and harms nobody.
@@ -470,6 +492,7 @@ func (s *logStore) Close() error {
 	if s.poisoned == nil {
 		err = s.settleLocked()
 	}
+	s.dropSparesLocked()
 	for _, g := range s.segs {
 		if s.poisoned == nil && g.room > g.size {
 			_ = g.f.Truncate(int64(g.size)) // whoever opens it would

@@ -95,6 +95,9 @@ func openFolder(cfg *Config, fill func(*stateFile) error) (_ *files, err error) 
 	if f.segs, err = openLog(filepath.Join(dir, dirLog), f.ring, cfg.fault); err != nil {
 		return nil, err
 	}
+	if cfg.segBytes > 0 {
+		f.segs.segBytes = cfg.segBytes
+	}
 	f.log = f.segs
 	f.closers = append(f.closers, f.segs.Close)
 	stable, err := openStable(filepath.Join(dir, fileStable), f.ring, cfg.fault)

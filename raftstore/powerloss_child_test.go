@@ -69,6 +69,20 @@ var powerLossScripts = map[string]func(*powerLoss){
 		}
 		c.close()
 	},
+	"segments are written over": func(c *powerLoss) {
+		c.segBytes = 128 << 10
+		c.open("data")
+		for range 8 {
+			c.write(4, 10, 8000)
+			if err := c.s.CutLog(); err != nil {
+				c.t.Fatal(err)
+			}
+		}
+		c.close()
+		c.open("data")
+		c.write(2, 10, 8000)
+		c.close()
+	},
 	"compaction and leases": func(c *powerLoss) {
 		c.open("data")
 		for range 8 {
@@ -177,9 +191,10 @@ type powerLoss struct {
 	store string
 	key   raftstore.KeyProvider
 	// unseal has the next open do so.
-	unseal bool
-	s      *raftstore.Store
-	stop   func()
+	unseal   bool
+	segBytes uint32 // of the log's files; 0: as always
+	s        *raftstore.Store
+	stop     func()
 }
 
 func (c *powerLoss) mark(format string, args ...any) {
@@ -191,7 +206,9 @@ func (c *powerLoss) mark(format string, args ...any) {
 
 func (c *powerLoss) open(store string) {
 	c.store = store
-	c.s, c.stop = run(c.t, raftstore.Config{Dir: filepath.Join(c.dir, store), NoAutoCompact: true, KeyProvider: c.key, Unseal: c.unseal})
+	cfg := raftstore.Config{Dir: filepath.Join(c.dir, store), NoAutoCompact: true, KeyProvider: c.key, Unseal: c.unseal}
+	raftstore.SetSegBytes(&cfg, c.segBytes)
+	c.s, c.stop = run(c.t, cfg)
 }
 
 func (c *powerLoss) close() { c.stop() }

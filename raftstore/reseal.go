@@ -141,6 +141,7 @@ func (s *logStore) resealNext() (done bool, err error) {
 		s.poisoned = fmt.Errorf("sync log: %w", err)
 		return true, s.poisoned
 	}
+	s.dropSparesLocked() // what they hold is sealed with the old key, or not at all
 	key := s.ring.currentKey()
 	for _, g := range s.segs {
 		if g.key == key {

@@ -22,6 +22,7 @@ const (
 	segHeader  = 8 + 8 + 4 + 4
 	maxRecord  = 1 << 30
 	segMaxSize = 8 << 20
+	segSuffix  = ".seg"
 )
 
 func encodeSegHeader(first uint64, key uint32) []byte {
@@ -151,6 +152,15 @@ func (r *record) open(ring *keyring, key uint32) error {
 	})
 }
 
+// syncedBeyond says whether b could begin with a record whose synced is greater than size, without the cost of its
+// checksum: behind the last record may stand megabytes of what the file held before.
+func syncedBeyond(b []byte, size int) bool {
+	const at = checkedHeader
+	return len(b) > at+5 && b[at] == byte(protowire.EncodeTag(1, protowire.Fixed32Type)) &&
+		b[at+5] == byte(protowire.EncodeTag(2, protowire.VarintType)) &&
+		int64(binary.LittleEndian.Uint32(b[at+1:])) > int64(size)
+}
+
 // scanSegment finds the records of a segment's bytes. good is where the last sound one ends.
 func scanSegment(b []byte, first uint64) (offsets []uint32, good int, err error) {
 	good = segHeader
@@ -158,6 +168,9 @@ func scanSegment(b []byte, first uint64) (offsets []uint32, good int, err error)
 		r, size, ok := parseRecord(b[good:])
 		if !ok {
 			break
+		}
+		if r.Index < first {
+			break // the file held it before
 		}
 		if want := first + uint64(len(offsets)); r.Index != want {
 			return nil, 0, fmt.Errorf("%w: entry %d where %d belongs", ErrCorrupt, r.Index, want)
@@ -168,6 +181,9 @@ func scanSegment(b []byte, first uint64) (offsets []uint32, good int, err error)
 	// Is there a sound record further on that was written after this place had been synced?
 	next := first + uint64(len(offsets))
 	for at := good + 1; at < len(b); at++ {
+		if !syncedBeyond(b[at:], good) {
+			continue
+		}
 		if r, _, ok := parseRecord(b[at:]); ok && r.Index > next && int(r.synced) > good {
 			return nil, 0, fmt.Errorf("%w: entry %d is damaged, and entry %d after it is not", ErrCorrupt, next, r.Index)
 		}

@@ -393,7 +393,7 @@ func (s *Store) throttle() {
 
 const (
 	flushEvery = time.Second
-	flushBytes = 16 << 20
+	flushBytes = 2 << 20 // more at a time holds up the log's syncs: the disk is the same
 	// Above this much unflushed, writes wait: the disk is slower than the log.
 	flushStall = 64 << 20
 )
