@@ -172,7 +172,7 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	loops := []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep, s.finishRotation, s.runBackups}
 	if s.c != nil {
 		members.Go(func() error { s.serveMembers(work); return nil })
-		loops = append(loops, s.followLead, s.forward, s.runReads, s.nudge, s.watchMembers, s.becomeReady)
+		loops = append(loops, s.followLead, s.forward, s.runReads, s.nudge, s.watchMembers, s.watchLeader, s.becomeReady)
 	}
 	for _, f := range loops {
 		g.Go(func() error { f(work); return nil })
