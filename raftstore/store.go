@@ -87,6 +87,7 @@ func Open(cfg Config) (*Store, error) {
 	if s.files, err = openFolder(&cfg, nil); err != nil {
 		return nil, advised(err)
 	}
+	s.cfg.Cluster = cfg.Cluster
 	s.m = newMachine(s.files.state)
 	s.m.speaks = cfg.speaks
 	if err := s.files.state.fill(s.m); err != nil {

@@ -95,7 +95,7 @@ func TestANodeRenewsItsCertificatesForTenYears(t *testing.T) {
 	if len(serials) < 40 {
 		t.Errorf("%d certificates in ten years", len(serials))
 	}
-	key, _ := pki.LoadKey(n.dir + "/" + fileNodeKey)
+	key, _ := pki.LoadKey(n.dir+"/"+fileNodeKey, nil)
 	if !key.Equal(n.key) {
 		t.Error("the key has changed")
 	}

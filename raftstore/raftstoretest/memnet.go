@@ -179,7 +179,9 @@ func (h *Host) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return nil, connectionRefused(address)
 }
 
-func connectionRefused(address string) error { return fmt.Errorf("dial %s: %w", address, syscall.ECONNREFUSED) }
+func connectionRefused(address string) error {
+	return fmt.Errorf("dial %s: %w", address, syscall.ECONNREFUSED)
+}
 
 func (h *Host) add(c *memConn) bool {
 	h.mu.Lock()
