@@ -294,5 +294,5 @@ func (n *Node) restConfig(certificate func() *tls.Certificate) *rest.Config {
 			})
 		},
 	}
-	return &rest.Config{Host: "https://" + apiHost, Transport: transport, QPS: -1}
+	return &rest.Config{Host: "https://" + apiHost, Transport: patient{transport}, QPS: -1}
 }

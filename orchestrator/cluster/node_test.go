@@ -27,7 +27,7 @@ func TestANodeKeepsItsCertificatesAndReachesWhoeverAnswers(t *testing.T) {
 	if n, err = NewNode(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	transport := n.AgentConfig().Transport.(*http.Transport)
+	transport := n.AgentConfig().Transport.(patient)
 	defer transport.CloseIdleConnections()
 	response, err := (&http.Client{Transport: transport}).Get("https://" + apiHost)
 	if err != nil {
