@@ -27,7 +27,7 @@ const (
 	// refusalWait bounds the question whether the leader's address refuses connections, statusWait the one how far
 	// the others are.
 	refusalWait = 500 * time.Millisecond
-	statusWait  = 100 * time.Millisecond
+	statusWait  = 200 * time.Millisecond
 	// standApart is how much later the next one stands, if the first has not been elected.
 	standApart = 250 * time.Millisecond
 )
@@ -129,7 +129,7 @@ func (s *Store) refuses(ctx context.Context, address string) bool {
 func refused(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }
 
 // placeAfter is how many of the other voters come before this one: those with a longer log, and, of those with as
-// long a one, those with a lesser id. Who does not answer comes later.
+// long a one and those that do not say, those with a lesser id: two that cannot ask each other must not both be first.
 func (s *Store) placeAfter(ctx context.Context, dead string) int {
 	ctx, cancel := context.WithTimeout(ctx, statusWait)
 	defer cancel()
@@ -145,14 +145,14 @@ func (s *Store) placeAfter(ctx context.Context, dead string) int {
 		}
 		asking.Go(func() {
 			out, err := s.c.peers.call(ctx, string(srv.Address), callStatus, nil)
-			if err != nil {
+			var st memberStatus
+			if err == nil {
+				st, err = decodeMemberStatus(out)
+			}
+			if refused(err) || st.failure != "" || err == nil && st.lastIndex < mine {
 				return
 			}
-			st, err := decodeMemberStatus(out)
-			if err != nil || st.failure != "" {
-				return
-			}
-			if st.lastIndex > mine || st.lastIndex == mine && id < s.cfg.NodeID {
+			if id < s.cfg.NodeID || st.lastIndex > mine {
 				mu.Lock()
 				before++
 				mu.Unlock()
