@@ -38,7 +38,7 @@ func newAccess(p *parts) (*access, error) {
 		return nil, fmt.Errorf("orchestrator: service account tokens: %w", err)
 	}
 	a := &access{
-		authenticator: authn.WithAnonymous(authn.Union{authn.InProcess(), authn.ClientCertificate(id.ca.Pool), authn.Bearer(tokens)}),
+		authenticator: authn.WithAnonymous(authn.Union{authn.InProcess(), authn.ClientCertificate(id.ca.Pool, cfg.Clock.Now), authn.Bearer(tokens)}),
 		rbac:          authz.RBAC{Lister: objects},
 		issuer:        issuer,
 		tokens:        tokens,

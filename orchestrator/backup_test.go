@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,21 +112,12 @@ func TestASealedClusterIsRestoredFromEitherBackup(t *testing.T) {
 	cfg := orchestrator.Config{DataDir: t.TempDir(), Member: "box-1", KeyProvider: key, Backups: raftstore.BackupSchedule{Dir: scheduled}}
 	old := newOrchestrator(t, cfg)
 	stop := start(t, old)
-	var files []raftstore.BackupFile
-	for deadline := time.Now().Add(time.Minute); len(files) == 0; time.Sleep(10 * time.Millisecond) {
-		if files, err = raftstore.ListBackups(scheduled, ""); err != nil || time.Now().After(deadline) {
-			t.Fatal("no backup was made", err)
-		}
-	}
+	store := firstBackup(t, scheduled)
 	var own bytes.Buffer
 	if err := old.Backup(t.Context(), &own); err != nil {
 		t.Fatal(err)
 	}
 	stop()
-	store, err := os.ReadFile(files[0].Path)
-	if err != nil {
-		t.Fatal(err)
-	}
 
 	unkeyed := orchestrator.Config{DataDir: t.TempDir()}
 	if err := orchestrator.Restore(unkeyed, bytes.NewReader(own.Bytes())); !errors.Is(err, raftstore.ErrKey) {
@@ -169,5 +161,78 @@ func TestASealedClusterIsRestoredFromEitherBackup(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestARestoreTakesNameAndServicesFromTheBackup(t *testing.T) {
+	scheduled := t.TempDir()
+	services := netip.MustParsePrefix("10.44.0.0/20")
+	old := orchestrator.Config{Name: "plant", DataDir: t.TempDir(), ServiceCIDR: services, Backups: raftstore.BackupSchedule{Dir: scheduled}}
+	o := newOrchestrator(t, old)
+	stop := start(t, o)
+	var own bytes.Buffer
+	if err := o.Backup(t.Context(), &own); err != nil {
+		t.Fatal(err)
+	}
+	store := firstBackup(t, scheduled)
+	stop()
+	for name, c := range map[string]struct {
+		backup []byte
+		keys   bool // the folder pki is brought back beforehand
+	}{"the cluster's": {own.Bytes(), false}, "the store's": {store, true}} {
+		t.Run(name, func(t *testing.T) {
+			cfg := orchestrator.Config{DataDir: t.TempDir()}
+			if c.keys {
+				if err := os.CopyFS(filepath.Join(cfg.DataDir, "pki"), os.DirFS(filepath.Join(old.DataDir, "pki"))); err != nil {
+					t.Fatal(err)
+				}
+			} else {
+				other := cfg
+				other.ServiceCIDR = netip.MustParsePrefix("10.45.0.0/20")
+				if err := orchestrator.Restore(other, bytes.NewReader(c.backup)); err == nil || !strings.Contains(err.Error(), services.String()) {
+					t.Errorf("with another range: %v", err)
+				}
+			}
+			if err := orchestrator.Restore(cfg, bytes.NewReader(c.backup)); err != nil {
+				t.Fatal(err)
+			}
+			if kept, err := orchestrator.KeptServiceCIDR(cfg.DataDir); err != nil || kept != services {
+				t.Errorf("the folder says %v, %v", kept, err)
+			}
+			o := newOrchestrator(t, cfg)
+			defer start(t, o)()
+			if o.ServiceCIDR() != services || o.ClusterName() != "plant" {
+				t.Errorf("%s has its Services in %s", o.ClusterName(), o.ServiceCIDR())
+			}
+			client, err := kubernetes.NewForConfig(o.RESTConfig())
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := client.CoreV1().Services("default").Create(t.Context(), &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "x"},
+				Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}, metav1.CreateOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if ip := netip.MustParseAddr(s.Spec.ClusterIP); !services.Contains(ip) {
+				t.Errorf("a new Service is at %s", ip)
+			}
+		})
+	}
+}
+
+func firstBackup(t *testing.T, dir string) []byte {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		files, err := raftstore.ListBackups(dir, "")
+		if err != nil || time.Now().After(deadline) {
+			t.Fatal("no backup was made", err)
+		}
+		if len(files) > 0 {
+			data, err := os.ReadFile(files[0].Path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return data
+		}
 	}
 }

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	heartbeatEvery = 10 * time.Second
 	// memberFinalizer keeps a deleted Member until the leader has taken it out of the cluster.
 	memberFinalizer = "cluster.pintle.dev/member"
+	// knownWait is how long a member that is refused may take to find that it is one already.
+	knownWait = 5 * time.Second
 )
 
 func membersGVR() schema.GroupVersionResource {
@@ -31,8 +34,8 @@ func membersGVR() schema.GroupVersionResource {
 
 // beMember makes this process known: to the store's members by its address, to people by its Member object.
 func (p *parts) beMember(ctx context.Context) error {
-	if !p.announce(ctx) {
-		return nil
+	if known, err := p.announce(ctx); err != nil || !known {
+		return err
 	}
 	select {
 	case <-p.registry.Ready():
@@ -52,26 +55,38 @@ func (p *parts) beMember(ctx context.Context) error {
 	}
 }
 
-// announce tells the other members where this one is, until one has heard. False: ctx has ended.
-func (p *parts) announce(ctx context.Context) bool {
+// announce tells the other members where this one is, until one has heard. known is false when ctx has ended. It is an
+// error when they refuse this member and it has not been let in before: another try would bring the same.
+func (p *parts) announce(ctx context.Context) (known bool, err error) {
 	if p.cfg.Join == nil {
-		return true
+		return true, nil
 	}
-	identity := p.identity.member(p.membership.Member, p.cfg.Clock)
+	identity := p.identity.member(p.membership, p.cfg.Clock)
 	for {
 		err := cluster.Announce(ctx, p.cfg.Join.Addresses, identity, p.membership.Member, p.cfg.memberAddress(p.addr))
 		if err == nil {
-			return true
+			return true, nil
 		}
-		if ctx.Err() == nil {
+		pause := joinRetry
+		if final(err) {
+			pause = knownWait
+		} else if ctx.Err() == nil {
 			p.cfg.Logger.Warn("the cluster does not know of this member yet; trying again", "error", err)
 		}
 		select {
-		case <-time.After(joinRetry):
+		case <-time.After(pause):
 		case <-p.store.Ready(): // it is known already, and at work
-			return true
+			return true, nil
 		case <-ctx.Done():
-			return false
+			return false, nil
+		}
+		switch {
+		case !final(err):
+		case errors.Is(err, cluster.ErrOtherCluster):
+			return false, fmt.Errorf("%w: the data folder %s is of the cluster %q (%s), and Config.Join.Addresses lead elsewhere: give an empty folder to join that one",
+				err, p.cfg.DataDir, p.membership.Cluster, p.membership.ClusterID)
+		default:
+			return false, err
 		}
 	}
 }

@@ -50,8 +50,9 @@ type Config struct {
 	// DialNode connects to the agent of a node, for logs, exec, attach and port-forward. Nil: those are refused.
 	DialNode func(ctx context.Context, node string) (net.Conn, error)
 
-	// KeyProvider has the stored state sealed (AES-256-GCM, backups too) under a data key that it
-	// wraps; raftstore.FileKey is one with a key in a file. nil: a state that is not sealed.
+	// KeyProvider has the stored state, the cluster's private keys and backups sealed (AES-256-GCM) under data keys
+	// that it wraps; raftstore.FileKey is one with a key in a file. What was there before is sealed at the next start.
+	// nil: nothing is sealed, and what is sealed is refused.
 	KeyProvider raftstore.KeyProvider
 	// Backups has the stored state backed up into a folder from time to time, by each member that has
 	// it set. It is what Restore takes beside the folder pki. The zero value: never.
@@ -64,13 +65,14 @@ type Config struct {
 	Metrics prometheus.Registerer               // nil: none. What Run registers there it takes out again at its end
 	Clock   clock.WithTickerAndDelayedExecution // nil: the machine's
 
-	serviceCIDRGiven bool
+	nameGiven, serviceCIDRGiven bool
 }
 
 // defaultServiceCIDR is the range that kubeadm uses.
 var defaultServiceCIDR = netip.MustParsePrefix("10.96.0.0/16")
 
 func (c Config) withDefaults() (Config, error) {
+	c.nameGiven = c.Name != ""
 	if c.Name == "" {
 		c.Name = "pintle"
 	}

@@ -15,23 +15,31 @@ import (
 )
 
 // identity is what makes a cluster this one: its CA and the key of its service account tokens.
-// Both live in the data folder, beside the store.
+// Both live in the folder pki of the data folder, beside the store, the private keys in a vault.
 type identity struct {
 	ca  *pki.CA
 	key *ecdsa.PrivateKey
 }
 
-func loadIdentity(dataDir, name string, c clock.PassiveClock) (*identity, error) {
-	dir, keyFile := "", ""
-	if dataDir != "" {
-		dir = filepath.Join(dataDir, "pki")
-		keyFile = filepath.Join(dir, "service-account.key")
+// The files of the folder pki.
+const (
+	dirPKI         = "pki"
+	fileCACert     = "ca.crt"
+	fileCAKey      = "ca.key"
+	fileServiceKey = "service-account.key"
+)
+
+func loadIdentity(cfg Config, name string) (*identity, error) {
+	dir, keyFile, vault := "", "", vault{cfg.KeyProvider}
+	if cfg.DataDir != "" {
+		dir = filepath.Join(cfg.DataDir, dirPKI)
+		keyFile = filepath.Join(dir, fileServiceKey)
 	}
-	ca, err := pki.Load(dir, name, c)
+	ca, err := pki.Load(dir, name, cfg.Clock, vault)
 	if err != nil {
 		return nil, fmt.Errorf("orchestrator: cluster CA: %w", err)
 	}
-	key, err := pki.LoadKey(keyFile)
+	key, err := pki.LoadKey(keyFile, vault)
 	if err != nil {
 		return nil, fmt.Errorf("orchestrator: service account key: %w", err)
 	}
@@ -39,8 +47,8 @@ func loadIdentity(dataDir, name string, c clock.PassiveClock) (*identity, error)
 }
 
 // grantedIdentity is the identity that a member has given to this one, kept in the data folder.
-func grantedIdentity(dataDir string, grant cluster.Grant, c clock.PassiveClock) (*identity, error) {
-	ca, err := pki.ParseCA(grant.CACert, grant.CAKey, c)
+func grantedIdentity(cfg Config, grant cluster.Grant) (*identity, error) {
+	ca, err := pki.ParseCA(grant.CACert, grant.CAKey, cfg.Clock)
 	if err != nil {
 		return nil, fmt.Errorf("orchestrator: the cluster's CA: %w", err)
 	}
@@ -48,37 +56,42 @@ func grantedIdentity(dataDir string, grant cluster.Grant, c clock.PassiveClock) 
 	if err != nil {
 		return nil, fmt.Errorf("orchestrator: the cluster's service account key: %w", err)
 	}
-	if dataDir == "" {
-		return &identity{ca: ca, key: key}, nil
-	}
-	dir := filepath.Join(dataDir, "pki")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("orchestrator: keep the cluster's keys: %w", err)
-	}
-	for _, file := range []struct {
-		name string
-		data []byte
-		mode os.FileMode
-	}{{"service-account.key", grant.ServiceAccountKey, 0o600}, {"ca.key", grant.CAKey, 0o600}, {"ca.crt", grant.CACert, 0o644}} {
-		if err := pki.WriteFile(filepath.Join(dir, file.name), file.data, file.mode); err != nil {
+	if cfg.DataDir != "" {
+		if err := keepKeys(cfg, grant.CACert, grant.CAKey, grant.ServiceAccountKey); err != nil {
 			return nil, fmt.Errorf("orchestrator: keep the cluster's keys: %w", err)
 		}
 	}
 	return &identity{ca: ca, key: key}, nil
 }
 
+// keepKeys writes an identity, in PEM, into the data folder. The CA's certificate comes last: without it there is no CA.
+func keepKeys(cfg Config, caCert, caKey, serviceKey []byte) error {
+	dir, vault := filepath.Join(cfg.DataDir, dirPKI), vault{cfg.KeyProvider}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	if err := pki.WriteKeyFile(filepath.Join(dir, fileServiceKey), serviceKey, vault); err != nil {
+		return err
+	}
+	if err := pki.WriteKeyFile(filepath.Join(dir, fileCAKey), caKey, vault); err != nil {
+		return err
+	}
+	return pki.WriteFile(filepath.Join(dir, fileCACert), caCert, 0o644)
+}
+
 // member is this identity as one member of the cluster shows it.
-func (i *identity) member(name string, c clock.PassiveClock) cluster.Identity {
-	return cluster.Identity{Certificate: i.ca.Rotating(cluster.MemberRequest(name)), CA: i.ca.Pool(), Now: c.Now}
+func (i *identity) member(m membership, c clock.PassiveClock) cluster.Identity {
+	return cluster.Identity{Certificate: i.ca.Rotating(cluster.MemberRequest(m.Member, m.ClusterID)), CA: i.ca.Pool(), Cluster: m.ClusterID, Now: c.Now}
 }
 
 // tlsConfig serves a certificate that renews itself, and asks clients for theirs.
-func (i *identity) tlsConfig(names []string) *tls.Config {
+func (i *identity) tlsConfig(names []string, c clock.PassiveClock) *tls.Config {
 	certificate := i.ca.Rotating(pki.ServerRequest("pintle-apiserver", names...))
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		ClientAuth: tls.VerifyClientCertIfGiven,
 		ClientCAs:  i.ca.Pool(),
+		Time:       c.Now,
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			return certificate.Certificate()
 		},

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pintle/pintle/internal/pki"
 	"github.com/pintle/pintle/orchestrator/cluster"
+	"github.com/pintle/pintle/raftstore"
 )
 
 // An invitation is a Secret, of the form that Kubernetes documents for bootstrap tokens, so that kubectl
@@ -64,14 +65,18 @@ func (h joinHost) Invited(ctx context.Context, id, secret string, role cluster.R
 func (h joinHost) Grant() (cluster.Grant, error) {
 	key, err := pki.MarshalKey(h.identity.key)
 	return cluster.Grant{
-		Name: h.membership.Cluster, CACert: h.identity.ca.CertPEM(), CAKey: h.identity.ca.KeyPEM(),
+		Name: h.membership.Cluster, ClusterID: h.membership.ClusterID, CACert: h.identity.ca.CertPEM(), CAKey: h.identity.ca.KeyPEM(),
 		ServiceAccountKey: key, ServiceCIDR: h.membership.ServiceCIDR.String(),
 	}, err
 }
 
-// AddMember is the store's.
+// AddMember is the store's. What it refuses it would refuse again, and the member's operator shall read why.
 func (h joinHost) AddMember(ctx context.Context, member, address string) error {
-	return h.store.AddMember(ctx, member, address)
+	err := h.store.AddMember(ctx, member, address)
+	if errors.Is(err, raftstore.ErrInvalid) {
+		return cluster.Refusal{Reason: err.Error()}
+	}
+	return err
 }
 
 // AdmitNode signs for a node, unless another machine has its name and is alive.

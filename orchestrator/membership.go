@@ -2,6 +2,8 @@ package orchestrator
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -31,10 +33,14 @@ type membership struct {
 	Member      string // its name
 	Cluster     string // the cluster's
 	ServiceCIDR netip.Prefix
+	// ClusterID is the same on all members, and no other cluster's: one that is restored gets another.
+	ClusterID string
 }
 
 const (
 	fileMember = "member.json"
+	// fileFacts, in the folder pki, is for who brings that back to restore a backup of the store alone.
+	fileFacts = "cluster.json"
 	// soleMember is the name of a member that nobody can reach.
 	soleMember = "single"
 	joinRetry  = 500 * time.Millisecond
@@ -51,7 +57,14 @@ func loadMembership(ctx context.Context, cfg Config, reachable bool) (membership
 		if cfg.Member != "" && cfg.Member != m.Member {
 			return m, nil, fmt.Errorf("orchestrator: Config.Member is %q and the data folder is that of %q: a member's name stays", cfg.Member, m.Member)
 		}
-		id, err := loadIdentity(cfg.DataDir, m.Cluster, cfg.Clock)
+		id, err := loadIdentity(cfg, m.Cluster)
+		if err == nil {
+			err = invitedElsewhere(cfg, id)
+		}
+		if err == nil && m.ClusterID == "" { // from before there were ids
+			m.ClusterID = firstClusterID(id)
+			err = writeMembership(cfg.DataDir, m)
+		}
 		return m, id, err
 	}
 	m.Cluster, m.ServiceCIDR = cfg.Name, cfg.ServiceCIDR
@@ -67,7 +80,8 @@ func loadMembership(ctx context.Context, cfg Config, reachable bool) (membership
 	if cfg.Join != nil {
 		id, err = fetchIdentity(ctx, cfg, &m)
 	} else {
-		id, err = loadIdentity(cfg.DataDir, m.Cluster, cfg.Clock)
+		m.ClusterID = newClusterID()
+		id, err = loadIdentity(cfg, m.Cluster)
 	}
 	if err != nil || cfg.DataDir == "" {
 		return m, id, err
@@ -120,7 +134,39 @@ func fetchIdentity(ctx context.Context, cfg Config, m *membership) (*identity, e
 		return nil, fmt.Errorf("orchestrator: Config.ServiceCIDR is %s and the cluster's is %s: leave it out", cfg.ServiceCIDR, services)
 	}
 	m.Cluster, m.ServiceCIDR = grant.Name, services
-	return grantedIdentity(cfg.DataDir, grant, cfg.Clock)
+	id, err := grantedIdentity(cfg, grant)
+	if err != nil {
+		return nil, err
+	}
+	if m.ClusterID = grant.ClusterID; m.ClusterID == "" {
+		m.ClusterID = firstClusterID(id)
+	}
+	return id, nil
+}
+
+// newClusterID names a cluster that begins.
+func newClusterID() string {
+	id := make([]byte, 16)
+	_, _ = rand.Read(id) // never fails
+	return hex.EncodeToString(id)
+}
+
+// firstClusterID is that of clusters from before they had ids: it follows from the CA, so that all members agree.
+func firstClusterID(id *identity) string {
+	pin := cluster.Pin(id.ca.Certificate())
+	return hex.EncodeToString(pin[:16])
+}
+
+// invitedElsewhere is an error where the folder is a cluster's and the token of Config.Join is another's.
+func invitedElsewhere(cfg Config, id *identity) error {
+	if cfg.Join == nil || cfg.Join.Token == "" {
+		return nil
+	}
+	if token, err := cluster.ParseToken(cfg.Join.Token); err != nil || token.CA == cluster.Pin(id.ca.Certificate()) {
+		return nil // it isn't used any more
+	}
+	return fmt.Errorf("orchestrator: Config.Join: %w than that of the data folder %s: give an empty folder to join it, or leave Join out to go on with the old one",
+		cluster.ErrOtherCluster, cfg.DataDir)
 }
 
 // final errors don't go away by waiting.
@@ -154,13 +200,45 @@ func readMembership(dir string) (m membership, known bool, err error) {
 }
 
 func writeMembership(dir string, m membership) error {
-	data, err := json.MarshalIndent(m, "", "  ")
+	err := writeJSON(filepath.Join(dir, dirPKI, fileFacts), clusterFacts{m.Cluster, m.ServiceCIDR})
 	if err == nil {
-		err = pki.WriteFile(filepath.Join(dir, fileMember), append(data, '\n'), 0o600)
+		err = writeJSON(filepath.Join(dir, fileMember), m)
 	}
 	if err != nil {
 		return fmt.Errorf("orchestrator: keep the membership: %w", err)
 	}
+	return nil
+}
+
+func writeJSON(file string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return pki.WriteFile(file, append(data, '\n'), 0o600)
+}
+
+// clusterFacts is what fileFacts holds.
+type clusterFacts struct {
+	Cluster     string
+	ServiceCIDR netip.Prefix
+}
+
+// readFacts puts what the folder pki knows of the cluster into m. A folder from before it knew is no error.
+func readFacts(dir string, m *membership) error {
+	file := filepath.Join(dir, dirPKI, fileFacts)
+	data, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	var facts clusterFacts
+	if err == nil {
+		err = json.Unmarshal(data, &facts)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	m.Cluster, m.ServiceCIDR = facts.Cluster, facts.ServiceCIDR
 	return nil
 }
 
@@ -185,4 +263,10 @@ func (c Config) memberAddress(listening net.Addr) string {
 		}
 	}
 	return net.JoinHostPort("127.0.0.1", port)
+}
+
+// KeptServiceCIDR is where the cluster of a data folder has its cluster IPs; zero where no cluster is yet.
+func KeptServiceCIDR(dataDir string) (netip.Prefix, error) {
+	m, _, err := readMembership(dataDir)
+	return m.ServiceCIDR, err
 }

@@ -45,21 +45,21 @@ func (p *parts) openPort(listener net.Listener) {
 	if listener == nil {
 		return
 	}
-	config := cluster.ServerConfig(p.identity.tlsConfig(p.cfg.serverNames(listener.Addr())),
-		p.identity.member(p.membership.Member, p.cfg.Clock), p.identity.ca.Certificate())
+	config := cluster.ServerConfig(p.identity.tlsConfig(p.cfg.serverNames(listener.Addr()), p.cfg.Clock),
+		p.identity.member(p.membership, p.cfg.Clock), p.identity.ca.Certificate())
 	p.port = cluster.NewPort(listener, config, p.cfg.Logger.With("part", "port"))
 	p.apis, p.rafts = p.port.API(), p.port.Listen(cluster.ProtocolRaft)
 	p.joins, p.nodes = p.port.Listen(cluster.ProtocolJoin), p.port.Listen(cluster.ProtocolNode)
 }
 
 func (p *parts) openStore() (err error) {
-	cfg := raftstore.Config{NodeID: p.membership.Member, Logger: p.cfg.Logger.With("part", "store"), Clock: p.cfg.Clock, Join: p.cfg.Join != nil,
+	cfg := raftstore.Config{NodeID: p.membership.Member, Cluster: p.membership.ClusterID, Logger: p.cfg.Logger.With("part", "store"), Clock: p.cfg.Clock, Join: p.cfg.Join != nil,
 		KeyProvider: p.cfg.KeyProvider, Backups: p.cfg.Backups}
 	if p.cfg.DataDir != "" {
 		cfg.Dir = filepath.Join(p.cfg.DataDir, "store")
 	}
 	if p.port != nil {
-		cfg.Network = cluster.NewLinks(p.rafts, p.identity.member(p.membership.Member, p.cfg.Clock), p.cfg.DialMember)
+		cfg.Network = cluster.NewLinks(p.rafts, p.identity.member(p.membership, p.cfg.Clock), p.cfg.DialMember)
 		cfg.Address = p.cfg.memberAddress(p.addr)
 	}
 	if p.store, err = raftstore.Open(cfg); err != nil {

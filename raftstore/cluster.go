@@ -207,11 +207,11 @@ func (s *Store) transport() raft.Transport {
 		return t
 	}
 	s.c.trans = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream: raftStream{h: s.c.hub, once: new(sync.Once), done: make(chan struct{})}, MaxPool: 4, MaxRPCsInFlight: 4, Timeout: raftCallWait,
+		Stream: raftStream{h: s.c.hub, once: new(sync.Once), done: make(chan struct{})}, MaxPool: raftPool, MaxRPCsInFlight: 4, Timeout: raftCallWait,
 		Logger: &raftLog{l: s.cfg.Logger},
 	})
 	if s.files.segs == nil {
-		return s.c.trans
+		return votingTransport{s.c.trans}
 	}
 	return newGatedTransport(s.c.trans, s.files.segs, s.fail)
 }

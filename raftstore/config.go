@@ -3,6 +3,7 @@ package raftstore
 import (
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 )
 
@@ -29,6 +30,10 @@ type Config struct {
 	// Join makes a new folder wait until a member adds it (AddMember) instead of starting a store of
 	// its own. It has no effect on a folder that has been filled.
 	Join bool
+	// Cluster is an id that all members share and no other cluster has. It stays with the folder. Members of another
+	// cluster are not added, and a folder of another is refused. "": what the folder says; where it says nothing
+	// either, clusters are told apart by their members' names alone.
+	Cluster string
 	// LogBytes is how large the log on disk gets, more or less, before the part that the state file
 	// has is cut off; half of it stays for members that were away. 0 is 32 MiB.
 	LogBytes int64
@@ -85,8 +90,11 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Network == nil && (c.Join || c.Address != "") {
 		return c, fmt.Errorf("%w: Join and Address need a Network", ErrInvalid)
 	}
+	if strings.ContainsAny(c.Cluster, "\r\n") || len(c.Cluster) > 256 {
+		return c, fmt.Errorf("%w: Cluster is one line, of 256 bytes at most", ErrInvalid)
+	}
 	if c.speaks == 0 {
-		c.speaks = formatVersion
+		c.speaks = programSpeaks
 	}
 	if c.RemoveDeadAfter == 0 {
 		c.RemoveDeadAfter = 24 * time.Hour

@@ -8,7 +8,7 @@ import (
 
 // gatedTransport keeps raft's promises to other members to what is durable here: see logSync.
 type gatedTransport struct {
-	*raft.NetworkTransport
+	votingTransport
 	log  *logStore
 	fail *failure
 
@@ -18,7 +18,7 @@ type gatedTransport struct {
 }
 
 func newGatedTransport(t *raft.NetworkTransport, log *logStore, fail *failure) *gatedTransport {
-	g := &gatedTransport{NetworkTransport: t, log: log, fail: fail,
+	g := &gatedTransport{votingTransport: votingTransport{t}, log: log, fail: fail,
 		consumer: make(chan raft.RPC), once: new(sync.Once), closed: make(chan struct{})}
 	go g.pump()
 	return g

@@ -33,6 +33,7 @@ type hub struct {
 	address string
 
 	raftConns chan net.Conn // accepted, for raft
+	broke     chan struct{} // told when one of those has ended
 	closed    chan struct{}
 	serving   sync.WaitGroup
 
@@ -43,18 +44,22 @@ type hub struct {
 
 type hubConn struct {
 	net.Conn
-	h *hub
+	h      *hub
+	ofRaft bool // accepted for raft, which closes it when the other end has
 }
 
 func (c *hubConn) Close() error {
 	c.h.mu.Lock()
 	delete(c.h.conns, c)
 	c.h.mu.Unlock()
+	if c.ofRaft {
+		signal(c.h.broke)
+	}
 	return c.Conn.Close()
 }
 
 func newHub(n Network, address string) *hub {
-	return &hub{net: n, address: address, raftConns: make(chan net.Conn), closed: make(chan struct{}),
+	return &hub{net: n, address: address, raftConns: make(chan net.Conn), broke: make(chan struct{}, 1), closed: make(chan struct{}),
 		conns: map[*hubConn]struct{}{}}
 }
 
@@ -102,6 +107,7 @@ func (h *hub) divide(c *hubConn, call func(net.Conn)) {
 	_ = c.SetReadDeadline(time.Time{})
 	switch b[0] {
 	case connRaft:
+		c.ofRaft = true
 		select {
 		case h.raftConns <- c:
 		case <-h.closed:

@@ -176,7 +176,11 @@ func (s *Store) change(ctx context.Context, c memberChange) error {
 			return fmt.Errorf("%w: there is no member %q", ErrInvalid, c.id)
 		case string(there.Address) == c.address:
 			return nil
-		case there.Suffrage == raft.Voter:
+		}
+		if err := s.foreignAt(ctx, c.address); err != nil {
+			return err
+		}
+		if there.Suffrage == raft.Voter {
 			return s.changed(s.raft.AddVoter(there.ID, raft.ServerAddress(c.address), index, enqueueFor))
 		}
 		return s.changed(s.raft.AddNonvoter(there.ID, raft.ServerAddress(c.address), index, enqueueFor))
@@ -251,6 +255,8 @@ func (s *Store) add(ctx context.Context, c memberChange, index uint64) error {
 		return err
 	case st.id != c.id:
 		return fmt.Errorf("%w: at %s is the member %q", ErrInvalid, c.address, st.id)
+	case s.foreign(&st) != nil:
+		return s.foreign(&st)
 	case len(st.members) > 0 && (len(st.members) == 1 || !slices.Contains(st.members, s.cfg.NodeID)):
 		return fmt.Errorf("%w: %q holds another store: start it with Join and a new folder", ErrInvalid, c.id)
 	case st.speaks < s.m.formatVersion():
@@ -338,7 +344,7 @@ const handOverWait = 3 * time.Second
 // status is what this member says of itself.
 func (s *Store) status() memberStatus {
 	st := memberStatus{id: s.cfg.NodeID, address: s.cfg.Address, term: s.raft.CurrentTerm(), lastIndex: s.raft.LastIndex(),
-		applied: s.m.appliedIndex(), speaks: s.cfg.speaks}
+		applied: s.m.appliedIndex(), speaks: s.cfg.speaks, cluster: s.cfg.Cluster}
 	if err := s.fail.get(); err != nil {
 		st.failure = err.Error()
 	}

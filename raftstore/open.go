@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// A folder holds LOCK, FORMAT, state.db, stable, snapshot and log/, and KEYS if it is sealed. FORMAT is written last: while
+// A folder holds LOCK, FORMAT, state.db, stable, snapshot and log/, KEYS if it is sealed, and CLUSTER if that has a name. FORMAT is written last: while
 // INITIALIZING is there, nothing in the folder has been promised to anybody, and it starts over.
 const (
 	fileLock   = "LOCK"
@@ -75,6 +75,9 @@ func openFolder(cfg *Config, fill func(*stateFile) error) (_ *files, err error) 
 	}
 	if fill != nil && !fresh {
 		return nil, fmt.Errorf("%w: %s holds a store already", ErrInvalid, dir)
+	}
+	if err := cfg.belong(); err != nil {
+		return nil, fmt.Errorf("open store %s: %w", dir, err)
 	}
 	if f.ring, err = openKeys(filepath.Join(dir, fileKeys)); err != nil {
 		return nil, err
@@ -164,7 +167,7 @@ func beginInit(dir string) (fresh bool, err error) {
 			return false, err
 		}
 	}
-	for _, name := range []string{fileKeys, fileState, fileStable, fileSnap, dirLog} {
+	for _, name := range []string{fileCluster, fileKeys, fileState, fileStable, fileSnap, dirLog} {
 		if err := os.RemoveAll(path(name)); err != nil {
 			return false, err
 		}

@@ -3,12 +3,14 @@ package raftstore_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -156,6 +158,21 @@ var powerLossScripts = map[string]func(*powerLoss){
 		}
 		c.close()
 	},
+	// The disk fails to sync once. The node is degraded; opened again, it goes on.
+	"a sync fails": func(c *powerLoss) {
+		c.open("data")
+		c.writeUntilDegraded(4, 300)
+		c.close()
+		c.open("data")
+		c.write(2, 10, 300)
+		c.close()
+		c.open("data")
+		c.write(2, 10, 300)
+		if err := c.s.Check(c.t.Context()); err != nil {
+			c.t.Error(err)
+		}
+		c.close()
+	},
 	// Killed while it writes, and started again: what recovery does is interrupted, too.
 	"kills": func(c *powerLoss) {
 		c.open("data")
@@ -228,6 +245,56 @@ func (c *powerLoss) counts() map[string]int {
 	return n
 }
 
+// writeUntilDegraded writes until the disk has failed, and looks at what the store says and does then.
+func (c *powerLoss) writeUntilDegraded(clients, size int) {
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	defer cancel()
+	for i := range clients {
+		wg.Go(func() {
+			key := fmt.Sprintf("/c/%d", i)
+			for n := 1; ; n++ {
+				ops := c.ops(key, n, size)
+				c.mark("begin %s %d", key, n)
+				r, err := c.s.Txn(ctx, raftstore.Txn{Then: ops})
+				if err == nil {
+					c.mark("ack %s %d %d", key, n, r.Revision)
+					time.Sleep(time.Millisecond)
+					continue
+				}
+				if !errors.Is(err, raftstore.ErrDegraded) || !errors.Is(err, syscall.EIO) {
+					c.t.Errorf("write %d of %s: %v", n, key, err)
+				}
+				return
+			}
+		})
+	}
+	wg.Wait()
+	select {
+	case <-c.s.Degraded():
+	default:
+		c.t.Error("it is not degraded")
+	}
+	if _, err := c.s.Put(ctx, "/x", nil); !errors.Is(err, raftstore.ErrDegraded) || !strings.Contains(err.Error(), "the disk fails") {
+		c.t.Errorf("the next write: %v", err)
+	}
+	if r, err := c.s.Range(ctx, raftstore.RangeRequest{Prefix: "/c/", Local: true}); err != nil || len(r.KVs) == 0 {
+		c.t.Errorf("a local read: %+v, %v", r, err)
+	}
+}
+
+// ops are those of a client's write n: to its key and the twin.
+func (c *powerLoss) ops(key string, n, size int) (ops []raftstore.Op) {
+	for _, k := range []string{key, key + "/twin"} {
+		op := raftstore.Op{Type: raftstore.OpPut, Key: k, Value: fmt.Appendf(nil, "%d %s", n, bytes.Repeat([]byte{'v'}, size))}
+		if n%5 == 0 {
+			op = raftstore.Op{Type: raftstore.OpDelete, Key: k}
+		}
+		ops = append(ops, op)
+	}
+	return ops
+}
+
 // write has each client write its key, and the twin, some times more. Every fifth write deletes both.
 func (c *powerLoss) write(clients, each, size int) {
 	have := c.counts()
@@ -242,14 +309,7 @@ func (c *powerLoss) write(clients, each, size int) {
 			c.mark("ack %s %d 0", key, n) // what was read is not taken back either
 			for range each {
 				n++
-				var ops []raftstore.Op
-				for _, k := range []string{key, key + "/twin"} {
-					op := raftstore.Op{Type: raftstore.OpPut, Key: k, Value: fmt.Appendf(nil, "%d %s", n, bytes.Repeat([]byte{'v'}, size))}
-					if n%5 == 0 {
-						op = raftstore.Op{Type: raftstore.OpDelete, Key: k}
-					}
-					ops = append(ops, op)
-				}
+				ops := c.ops(key, n, size)
 				c.mark("begin %s %d", key, n)
 				r, err := c.s.Txn(context.Background(), raftstore.Txn{Then: ops})
 				if err != nil {

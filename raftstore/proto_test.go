@@ -217,7 +217,7 @@ func TestWhatIsWrittenIsThePublishedProtobuf(t *testing.T) {
 		"Result":  func() []byte { return encodeResult(d.result()) },
 		"Session": func() []byte { return d.session().encode() },
 		"MemberStatus": func() []byte {
-			m := memberStatus{d.name(), d.name(), uint64(d.int()), uint64(d.int()), uint64(d.int()), d.IntN(3), d.name(), []string{d.name(), d.name()}}
+			m := memberStatus{d.name(), d.name(), uint64(d.int()), uint64(d.int()), uint64(d.int()), d.IntN(3), d.name(), []string{d.name(), d.name()}, d.name()}
 			return m.encode()
 		},
 		"MemberChange": func() []byte { return (&memberChange{changeKind(d.IntN(6)), d.name(), d.name()}).encode() },
@@ -236,6 +236,13 @@ func TestWhatIsWrittenIsThePublishedProtobuf(t *testing.T) {
 		"Keys": func() []byte {
 			r := &keyring{keys: []*dataKey{key(), key()}, current: uint32(d.int()), mixed: d.IntN(2) == 0}
 			return r.encode()
+		},
+		"Sealed": func() []byte {
+			b, err := Seal(t.Context(), goldenKey(t, 1), "here", d.bytes())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return frame(b[len(sealedLine):])
 		},
 		"BackupHeader": func() []byte { return (&backup{v: &view{rev: d.int()}, lastLease: d.int(), key: key()}).header() },
 	}

@@ -231,6 +231,7 @@ type memberStatus struct {
 	failure   string
 	// members are those of the store that it is part of; none: it waits to be added.
 	members []string
+	cluster string // Config.Cluster
 }
 
 func (m *memberStatus) encode() []byte {
@@ -244,7 +245,7 @@ func (m *memberStatus) encode() []byte {
 	for _, id := range m.members {
 		b = putMessage(b, 8, []byte(id))
 	}
-	return b
+	return putString(b, 9, m.cluster)
 }
 
 func decodeMemberStatus(b []byte) (memberStatus, error) {
@@ -267,6 +268,8 @@ func decodeMemberStatus(b []byte) (memberStatus, error) {
 			m.failure = string(bs)
 		case 8:
 			m.members = append(m.members, string(bs))
+		case 9:
+			m.cluster = string(bs)
 		}
 		return nil // a newer member may say more
 	})

@@ -88,9 +88,7 @@ func openState(path string, ring *keyring, hook func(string) error) (*stateFile,
 			return nil
 		})
 	case err == nil:
-		// A transaction that changes nothing: the meta page may be one that a failed sync did not
-		// bring to the disk; see writeTailAgain.
-		err = s.update(func(*bolt.Tx) error { return nil })
+		err = db.metaAgain()
 	}
 	if err != nil {
 		_ = s.close()

@@ -87,6 +87,7 @@ func Open(cfg Config) (*Store, error) {
 	if s.files, err = openFolder(&cfg, nil); err != nil {
 		return nil, advised(err)
 	}
+	s.cfg.Cluster = cfg.Cluster
 	s.m = newMachine(s.files.state)
 	s.m.speaks = cfg.speaks
 	if err := s.files.state.fill(s.m); err != nil {
@@ -172,7 +173,7 @@ func (s *Store) Run(ctx context.Context) (err error) {
 	loops := []func(context.Context){s.followLeadership, s.propose, s.flushLoop, s.keep, s.finishRotation, s.runBackups}
 	if s.c != nil {
 		members.Go(func() error { s.serveMembers(work); return nil })
-		loops = append(loops, s.followLead, s.forward, s.runReads, s.nudge, s.watchMembers, s.becomeReady)
+		loops = append(loops, s.followLead, s.forward, s.runReads, s.nudge, s.watchMembers, s.watchLeader, s.becomeReady)
 	}
 	for _, f := range loops {
 		g.Go(func() error { f(work); return nil })

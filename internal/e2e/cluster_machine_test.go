@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -126,9 +127,10 @@ func (s machineSpec) describe(ctx context.Context, a *appliance.Appliance) error
 // machine is a network, mount and process namespace of its own. A process keeps them; with it everything there ends,
 // as with the power.
 type machine struct {
-	spec   machineSpec
-	keeper *exec.Cmd
-	output *os.File
+	spec    machineSpec
+	program string // "": this test binary
+	keeper  *exec.Cmd
+	output  *os.File
 
 	process *exec.Cmd // the appliance
 	exited  chan struct{}
@@ -217,7 +219,7 @@ func (m *machine) run(t *testing.T, spec machineSpec) *exec.Cmd {
 		t.Fatal(err)
 	}
 	// nsenter forks, to be in the process namespace: see signal.
-	command := exec.Command("nsenter", "-t", m.pid(t), "-m", "-n", "-p", "-u", "--", os.Args[0])
+	command := exec.Command("nsenter", "-t", m.pid(t), "-m", "-n", "-p", "-u", "--", cmp.Or(m.program, os.Args[0]))
 	command.Env = append(os.Environ(), asMachine+"="+string(text))
 	command.Stdout, command.Stderr = m.output, m.output
 	command.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -287,6 +289,16 @@ func (m *machine) waitReady(t *testing.T) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
+}
+
+// nextVersion compiles the next version of the program: see internal/e2e/upgrade.
+func nextVersion(t *testing.T, dir string) string {
+	t.Helper()
+	bin := filepath.Join(dir, "next")
+	if out, err := exec.Command("go", "test", "-c", "-tags", "raftstore_next", "-o", bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build the next version: %v\n%s", err, out)
+	}
+	return bin
 }
 
 // off ends the machine.

@@ -12,14 +12,14 @@ import (
 )
 
 // Load returns the CA that is kept in dir, and makes and keeps one when there is none. Only one
-// process at a time may own dir. With dir "" nothing is kept.
-func Load(dir, name string, c clock.PassiveClock) (*CA, error) {
+// process at a time may own dir. With dir "" nothing is kept. v seals the key; nil: it is kept as it is.
+func Load(dir, name string, c clock.PassiveClock, v Vault) (*CA, error) {
 	if dir == "" {
 		return NewCA(name, c)
 	}
 	certFile, keyFile := filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key")
 	certPEM, certErr := os.ReadFile(certFile)
-	keyPEM, keyErr := os.ReadFile(keyFile)
+	keyPEM, keyErr := ReadKeyFile(keyFile, v)
 	switch {
 	case certErr == nil && keyErr == nil:
 		ca, err := ParseCA(certPEM, keyPEM, c)
@@ -42,7 +42,7 @@ func Load(dir, name string, c clock.PassiveClock) (*CA, error) {
 	}
 	// The certificate comes last: a crash between the two leaves a key without a certificate,
 	// which the next start replaces.
-	if err := WriteFile(keyFile, ca.keyPEM, 0o600); err != nil {
+	if err := WriteKeyFile(keyFile, ca.keyPEM, v); err != nil {
 		return nil, fmt.Errorf("keep CA: %w", err)
 	}
 	if err := WriteFile(certFile, ca.certPEM, 0o644); err != nil {
@@ -52,12 +52,12 @@ func Load(dir, name string, c clock.PassiveClock) (*CA, error) {
 }
 
 // LoadKey returns the key in file, and makes and keeps one when there is none: the key of service
-// account tokens. With file "" nothing is kept.
-func LoadKey(file string) (*ecdsa.PrivateKey, error) {
+// account tokens. With file "" nothing is kept. v seals it; nil: it is kept as it is.
+func LoadKey(file string, v Vault) (*ecdsa.PrivateKey, error) {
 	if file == "" {
 		return NewKey()
 	}
-	data, err := os.ReadFile(file)
+	data, err := ReadKeyFile(file, v)
 	if err == nil {
 		key, err := ParseKey(data)
 		if err != nil {
@@ -65,7 +65,8 @@ func LoadKey(file string) (*ecdsa.PrivateKey, error) {
 		}
 		return key, nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	// Only a file that isn't there is made: a vault may have its own reasons to say that something isn't.
+	if _, statErr := os.Stat(file); !errors.Is(statErr, fs.ErrNotExist) {
 		return nil, fmt.Errorf("load key: %w", err)
 	}
 	key, err := NewKey()
@@ -78,7 +79,7 @@ func LoadKey(file string) (*ecdsa.PrivateKey, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
 		return nil, fmt.Errorf("keep key: %w", err)
 	}
-	if err := WriteFile(file, data, 0o600); err != nil {
+	if err := WriteKeyFile(file, data, v); err != nil {
 		return nil, fmt.Errorf("keep key: %w", err)
 	}
 	return key, nil

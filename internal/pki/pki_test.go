@@ -44,22 +44,22 @@ func TestCertificatesStayGoodForTenYears(t *testing.T) {
 
 func TestCAIsKept(t *testing.T) {
 	dir := t.TempDir()
-	a, err := Load(dir, "ca", nil)
+	a, err := Load(dir, "ca", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b, err := Load(dir, "ca", nil)
+	b, err := Load(dir, "ca", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if string(a.CertPEM()) != string(b.CertPEM()) || string(a.KeyPEM()) != string(b.KeyPEM()) {
 		t.Fatal("the second load made another CA")
 	}
-	k1, err := LoadKey(dir + "/sa.key")
+	k1, err := LoadKey(dir+"/sa.key", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k2, err := LoadKey(dir + "/sa.key")
+	k2, err := LoadKey(dir+"/sa.key", nil)
 	if err != nil || !k1.Equal(k2) {
 		t.Fatalf("the key was not kept: %v", err)
 	}

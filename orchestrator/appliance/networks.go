@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/pintle/pintle/orchestrator"
 )
 
 // networks are the address ranges of one cluster on this machine, and the name that its things have there.
@@ -38,6 +40,13 @@ func chooseNetworks(cfg Config) (Config, error) {
 	case errors.Is(err, fs.ErrNotExist):
 		if kept, err = freeNetworks(cfg.networkName(), taken()); err != nil {
 			return cfg, err
+		}
+		services, err := orchestrator.KeptServiceCIDR(cfg.DataDir)
+		if err != nil {
+			return cfg, err
+		}
+		if services.IsValid() { // a cluster was restored here
+			kept.Services = services
 		}
 		if cfg.Join != nil {
 			kept.Services = netip.Prefix{} // the cluster's

@@ -41,8 +41,8 @@ func RenewNode(ctx context.Context, addresses []string, ca *x509.CertPool, prese
 	return ask[Admission](ctx, addresses, config, Token{}, "/v1/node/renewal", nodeBody{Name: name, CSR: csr})
 }
 
-// ErrOtherCluster is the answer of a token to a server of another cluster than its own.
-var ErrOtherCluster = errors.New("the server belongs to another cluster than the join token")
+// ErrOtherCluster is the answer to a server, a token or a folder of another cluster.
+var ErrOtherCluster = errors.New("that is another cluster")
 
 // invitedConfig believes the server whose chain ends in the CA that the token names. There is nothing else
 // to believe in yet.
@@ -69,12 +69,13 @@ func invitedConfig(token Token, now func() time.Time) *tls.Config {
 				}
 				return onlyMembers(state)
 			}
-			return ErrOtherCluster
+			return fmt.Errorf("%w: the join token is not for the server's", ErrOtherCluster)
 		},
 	}
 }
 
-// ask tries the addresses in turn. A refusal is final: the others would say the same.
+// ask tries the addresses in turn. A refusal is final: the others would say the same. Where one is of another cluster,
+// the others may not be; it is the error only if no address gives an answer.
 func ask[Answer any](ctx context.Context, addresses []string, config *tls.Config, token Token, path string, body any) (Answer, error) {
 	var none Answer
 	if len(addresses) == 0 {
@@ -88,7 +89,7 @@ func ask[Answer any](ctx context.Context, addresses []string, config *tls.Config
 		}
 		err = fmt.Errorf("join: %s: %w", address, err)
 		var refusal Refusal
-		if errors.Is(err, ErrNotInvited) || errors.Is(err, ErrOtherCluster) || errors.As(err, &refusal) {
+		if errors.Is(err, ErrNotInvited) || errors.As(err, &refusal) {
 			return none, err
 		}
 		errs = append(errs, err)
@@ -115,6 +116,9 @@ func askOne[Answer any](ctx context.Context, address string, config *tls.Config,
 	}
 	response, err := transport.RoundTrip(request)
 	if err != nil {
+		if unknown := (x509.UnknownAuthorityError{}); errors.As(err, &unknown) {
+			err = fmt.Errorf("%w: %w", ErrOtherCluster, err)
+		}
 		return answer, err
 	}
 	defer response.Body.Close()

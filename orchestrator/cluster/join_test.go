@@ -81,7 +81,7 @@ func startAt(t *testing.T, name string, now clock.PassiveClock) (host *fakeHost,
 		t.Fatal(err)
 	}
 	host = &fakeHost{ca: ca, token: token, added: map[string]string{}}
-	identity = Identity{Certificate: ca.Rotating(MemberRequest("a")), CA: ca.Pool(), Now: now.Now}
+	identity = Identity{Certificate: ca.Rotating(MemberRequest("a", "")), CA: ca.Pool(), Now: now.Now}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestAMachineJoinsWithAToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := Identity{Certificate: ca.Rotating(MemberRequest("b")), CA: ca.Pool()}
+	b := Identity{Certificate: ca.Rotating(MemberRequest("b", "")), CA: ca.Pool()}
 	if err := Announce(t.Context(), addresses, b, "b", "10.0.0.2:6443"); err != nil || host.added["b"] != "10.0.0.2:6443" {
 		t.Fatalf("%v %v", host.added, err)
 	}
@@ -229,7 +229,7 @@ func TestWhoIsNotInvitedStaysOut(t *testing.T) {
 	if _, err := JoinMember(t.Context(), []string{otherPort.Addr().String()}, host.token, nil); err == nil || !strings.Contains(err.Error(), "another cluster") {
 		t.Errorf("an impostor: %v", err)
 	}
-	if err := Announce(t.Context(), addresses, Identity{Certificate: other.ca.Rotating(MemberRequest("x")), CA: host.ca.Pool()}, "x", "y"); err == nil {
+	if err := Announce(t.Context(), addresses, Identity{Certificate: other.ca.Rotating(MemberRequest("x", "")), CA: host.ca.Pool()}, "x", "y"); err == nil {
 		t.Error("the member of another cluster was let in")
 	}
 	if len(host.added) != 0 {

@@ -30,6 +30,7 @@ var ErrNotInvited = errors.New("the join token is unknown, expired, or for anoth
 // Grant is what an invited member learns: with it, it is the cluster.
 type Grant struct {
 	Name              string // the cluster's
+	ClusterID         string // see MemberRequest; "" from a member from before there were ids
 	CACert, CAKey     []byte // PEM
 	ServiceAccountKey []byte // PEM
 	ServiceCIDR       string

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pintle/pintle/internal/pki"
@@ -19,9 +20,17 @@ const GroupMembers = "pintle:members"
 // memberName is the common name in the certificate of a member.
 func memberName(member string) string { return "pintle:member:" + member }
 
-// MemberRequest asks for a member's certificate, with which it serves and calls the others.
-func MemberRequest(member string) pki.Request {
-	return pki.Request{CommonName: memberName(member), Organizations: []string{GroupMembers},
+// groupCluster, and a cluster's id, is another organization in the certificates of its members.
+const groupCluster = "pintle:cluster:"
+
+// MemberRequest asks for the certificate of a member of the cluster with that id, with which it serves and calls the
+// others. A cluster that was restored elsewhere has the same CA and another id.
+func MemberRequest(member, cluster string) pki.Request {
+	organizations := []string{GroupMembers}
+	if cluster != "" {
+		organizations = append(organizations, groupCluster+cluster)
+	}
+	return pki.Request{CommonName: memberName(member), Organizations: organizations,
 		DNSNames: []string{memberHost}, Server: true, Client: true, Lifetime: 90 * 24 * time.Hour}
 }
 
@@ -33,6 +42,7 @@ const memberHost = "members.pintle.internal"
 type Identity struct {
 	Certificate *pki.Rotating    // of a MemberRequest
 	CA          *x509.CertPool   // signs the others'
+	Cluster     string           // the id that others must not contradict; "": any
 	Now         func() time.Time // nil: time.Now
 }
 
@@ -54,7 +64,7 @@ func ServerConfig(api *tls.Config, i Identity, ca *x509.Certificate) *tls.Config
 		},
 	}
 	raft := member.Clone()
-	raft.ClientAuth, raft.VerifyConnection = tls.RequireAndVerifyClientCert, onlyMembers
+	raft.ClientAuth, raft.VerifyConnection = tls.RequireAndVerifyClientCert, i.onlyOurs
 	config.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
 		for _, protocol := range hello.SupportedProtos {
 			chosen := member
@@ -77,7 +87,7 @@ func ServerConfig(api *tls.Config, i Identity, ca *x509.Certificate) *tls.Config
 func (i Identity) clientConfig(protocol string) *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, RootCAs: i.CA, ServerName: memberHost, NextProtos: []string{protocol},
-		GetClientCertificate: i.Certificate.GetClientCertificate, VerifyConnection: onlyMembers, Time: i.Now,
+		GetClientCertificate: i.Certificate.GetClientCertificate, VerifyConnection: i.onlyOurs, Time: i.Now,
 	}
 }
 
@@ -85,6 +95,19 @@ func (i Identity) clientConfig(protocol string) *tls.Config {
 func onlyMembers(state tls.ConnectionState) error {
 	if len(state.PeerCertificates) == 0 || !slices.Contains(state.PeerCertificates[0].Subject.Organization, GroupMembers) {
 		return errors.New("the peer is not a member of this cluster")
+	}
+	return nil
+}
+
+// onlyOurs refuses members of other clusters too. Members from before clusters had ids name none.
+func (i Identity) onlyOurs(state tls.ConnectionState) error {
+	if err := onlyMembers(state); err != nil {
+		return err
+	}
+	for _, organization := range state.PeerCertificates[0].Subject.Organization {
+		if id, ok := strings.CutPrefix(organization, groupCluster); ok && i.Cluster != "" && id != i.Cluster {
+			return fmt.Errorf("%w: it is a member of %s, and this is one of %s", ErrOtherCluster, id, i.Cluster)
+		}
 	}
 	return nil
 }

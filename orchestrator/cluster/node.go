@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -70,7 +71,7 @@ func NewNode(ctx context.Context, cfg NodeConfig) (*Node, error) {
 		n.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if n.key, err = pki.LoadKey(filepath.Join(cfg.Dir, fileNodeKey)); err != nil {
+	if n.key, err = pki.LoadKey(filepath.Join(cfg.Dir, fileNodeKey), nil); err != nil {
 		return nil, fmt.Errorf("node %s: %w", cfg.Name, err)
 	}
 	data, err := os.ReadFile(filepath.Join(cfg.Dir, fileNodeAdmission))
@@ -82,11 +83,34 @@ func NewNode(ctx context.Context, cfg NodeConfig) (*Node, error) {
 		if err = json.Unmarshal(data, &a); err == nil {
 			err = n.take(a)
 		}
+		if err == nil {
+			err = n.invitedElsewhere(cfg)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("node %s: %w", cfg.Name, err)
 	}
 	return n, nil
+}
+
+// invitedElsewhere is an error where the folder is that of a node of one cluster and the token another's.
+func (n *Node) invitedElsewhere(cfg NodeConfig) error {
+	token, err := ParseToken(cfg.Token)
+	if err != nil {
+		return nil // it isn't used any more
+	}
+	block, _ := pem.Decode(n.admission.CACert)
+	if block == nil {
+		return errors.New("the cluster's CA is no certificate")
+	}
+	ca, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return fmt.Errorf("the cluster's CA: %w", err)
+	}
+	if Pin(ca) != token.CA {
+		return fmt.Errorf("%w that the join token is for than that of the folder %s: give an empty folder to join it", ErrOtherCluster, cfg.Dir)
+	}
+	return nil
 }
 
 func (n *Node) join(ctx context.Context, text string) error {
@@ -270,5 +294,5 @@ func (n *Node) restConfig(certificate func() *tls.Certificate) *rest.Config {
 			})
 		},
 	}
-	return &rest.Config{Host: "https://" + apiHost, Transport: transport, QPS: -1}
+	return &rest.Config{Host: "https://" + apiHost, Transport: patient{transport}, QPS: -1}
 }

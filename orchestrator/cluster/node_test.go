@@ -27,7 +27,7 @@ func TestANodeKeepsItsCertificatesAndReachesWhoeverAnswers(t *testing.T) {
 	if n, err = NewNode(t.Context(), cfg); err != nil {
 		t.Fatal(err)
 	}
-	transport := n.AgentConfig().Transport.(*http.Transport)
+	transport := n.AgentConfig().Transport.(patient)
 	defer transport.CloseIdleConnections()
 	response, err := (&http.Client{Transport: transport}).Get("https://" + apiHost)
 	if err != nil {
@@ -95,7 +95,7 @@ func TestANodeRenewsItsCertificatesForTenYears(t *testing.T) {
 	if len(serials) < 40 {
 		t.Errorf("%d certificates in ten years", len(serials))
 	}
-	key, _ := pki.LoadKey(n.dir + "/" + fileNodeKey)
+	key, _ := pki.LoadKey(n.dir+"/"+fileNodeKey, nil)
 	if !key.Equal(n.key) {
 		t.Error("the key has changed")
 	}

@@ -58,8 +58,10 @@ func (s *Servers) Dial(ctx context.Context, dial func(ctx context.Context, addre
 	if len(errs) == 0 {
 		return nil, errors.New("no server of the cluster is known")
 	}
-	return nil, fmt.Errorf("no server of the cluster answers: %w", errors.Join(errs...))
+	return nil, fmt.Errorf("%w: %w", errNoServer, errors.Join(errs...))
 }
+
+var errNoServer = errors.New("no server of the cluster answers")
 
 func (s *Servers) prefer(address string) {
 	s.mu.Lock()

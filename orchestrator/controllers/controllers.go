@@ -27,6 +27,7 @@ import (
 	"github.com/pintle/pintle/orchestrator/controllers/replicaset"
 	"github.com/pintle/pintle/orchestrator/controllers/serviceaccount"
 	"github.com/pintle/pintle/orchestrator/controllers/tainteviction"
+	"github.com/pintle/pintle/orchestrator/controllers/tokencleaner"
 )
 
 // Config of the controllers. Client and Kinds are required; the rest has useful zero values.
@@ -94,6 +95,7 @@ func New(cfg Config) (*Controllers, error) {
 		garbagecollector.New(env, owned),
 		podgc.New(env, cfg.TerminatedPods),
 		disruption.New(env),
+		tokencleaner.New(env),
 	}
 	if api.ByGVR(cfg.Kinds, clusterroleaggregation.ClusterRoles()) != nil {
 		loops = append(loops, clusterroleaggregation.New(env))

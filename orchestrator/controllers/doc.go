@@ -1,7 +1,7 @@
 // Package controllers assembles the control loops: deployments (with automatic rollback), replica
 // sets, endpoint slices, node lifecycle, eviction by taint, namespaces, garbage collection,
-// service accounts and their tokens, pod garbage, disruption budgets, aggregated cluster roles, and
-// the Service default/kubernetes.
+// service accounts and their tokens, pod garbage, disruption budgets, aggregated cluster roles, expired
+// bootstrap tokens, and the Service default/kubernetes.
 //
 // The types to know:
 //   - [Config]: the client that the loops see the cluster through, the kinds it serves, and limits.

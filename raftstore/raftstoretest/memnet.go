@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -87,6 +90,22 @@ func (n *Net) Isolate(address string) {
 // Heal ends all cuts.
 func (n *Net) Heal() { n.set(func() { clear(n.cuts) }) }
 
+// Break ends every connection of an address, as a router does that has forgotten them. New ones come about.
+func (n *Net) Break(address string) {
+	n.mu.Lock()
+	h := n.hosts[address]
+	n.mu.Unlock()
+	if h == nil {
+		return
+	}
+	h.mu.Lock()
+	conns := slices.Collect(maps.Keys(h.conns))
+	h.mu.Unlock()
+	for _, c := range conns {
+		_ = c.Close()
+	}
+}
+
 // Delay makes everything that is sent from now on arrive later by d.
 func (n *Net) Delay(d time.Duration) { n.set(func() { n.delay = d }) }
 
@@ -140,14 +159,14 @@ func (h *Host) Dial(ctx context.Context, address string) (net.Conn, error) {
 	other := h.n.hosts[address]
 	h.n.mu.Unlock()
 	if other == nil {
-		return nil, fmt.Errorf("dial %s: connection refused", address)
+		return nil, connectionRefused(address)
 	}
 	up, down := newHalf(h.n, h.address, address), newHalf(h.n, address, h.address)
 	here := &memConn{host: h, in: down, out: up, remote: address}
 	far := &memConn{host: other, in: up, out: down, remote: h.address}
 	if !h.add(here) || !other.add(far) {
 		_ = here.Close()
-		return nil, fmt.Errorf("dial %s: connection refused", address)
+		return nil, connectionRefused(address)
 	}
 	select {
 	case other.incoming <- far:
@@ -157,7 +176,11 @@ func (h *Host) Dial(ctx context.Context, address string) (net.Conn, error) {
 	}
 	_ = here.Close()
 	_ = far.Close()
-	return nil, fmt.Errorf("dial %s: connection refused", address)
+	return nil, connectionRefused(address)
+}
+
+func connectionRefused(address string) error {
+	return fmt.Errorf("dial %s: %w", address, syscall.ECONNREFUSED)
 }
 
 func (h *Host) add(c *memConn) bool {

@@ -36,6 +36,9 @@ type inode struct {
 type pendingOp struct {
 	op
 	at int // its place in the recording
+	// doubtful: a sync of it has failed. Linux takes the pages for clean then, and no later sync writes them.
+	// certain: a later sync succeeded, and this came after what is doubtful.
+	doubtful, certain bool
 }
 
 func newPlatter(deaf func(kind, string) bool) *platter {
@@ -44,7 +47,7 @@ func newPlatter(deaf func(kind, string) bool) *platter {
 
 // play does one more op.
 func (p *platter) play(o op) {
-	todo := pendingOp{o, p.at}
+	todo := pendingOp{op: o, at: p.at}
 	p.at++
 	switch o.kind {
 	case write, setSize:
@@ -67,8 +70,12 @@ func (p *platter) play(o op) {
 	case syncFile:
 		f := p.inodes[o.inode]
 		if p.deaf == nil || !p.deaf(syncFile, f.path) {
-			f.pages, f.size = f.content(everything{})
-			f.pending = nil
+			f.synced()
+		}
+	case failSync:
+		f := p.inodes[o.inode]
+		for i := range f.pending {
+			f.pending[i].doubtful = !f.pending[i].certain
 		}
 	case syncDir:
 		d := p.inodes[o.dir]
@@ -112,6 +119,18 @@ func (d *inode) names(f fate) map[string]int {
 	return m
 }
 
+// synced makes everything certain but what is doubtful.
+func (f *inode) synced() {
+	if !slices.ContainsFunc(f.pending, func(o pendingOp) bool { return o.doubtful }) {
+		f.pages, f.size = f.content(everything{})
+		f.pending = nil
+		return
+	}
+	for i := range f.pending {
+		f.pending[i].certain = !f.pending[i].doubtful
+	}
+}
+
 // content returns the pages and the size. Pages that are shared with f do not change.
 func (f *inode) content(fate fate) (map[int64][]byte, int64) {
 	if len(f.pending) == 0 {
@@ -134,8 +153,10 @@ func (f *inode) content(fate fate) (map[int64][]byte, int64) {
 	for _, o := range f.pending {
 		size := sizes[len(sizes)-1].size
 		if o.kind == setSize {
-			sizes = append(sizes, sized{o.off, o.at})
-			if o.off < size && fate.data(o, 0) {
+			if sizes = append(sizes, sized{o.off, o.at}); o.certain {
+				sizes = []sized{{o.off, -1}}
+			}
+			if o.off < size && (o.certain || fate.data(o, 0)) {
 				for i := range pages {
 					switch at := i * page; {
 					case at >= o.off:
@@ -150,12 +171,14 @@ func (f *inode) content(fate fate) (map[int64][]byte, int64) {
 		}
 		for at, n := o.off, 0; at < o.off+int64(len(o.data)); n++ {
 			end := min((at/sector+1)*sector, o.off+int64(len(o.data)))
-			if fate.data(o, n) {
+			if o.certain || fate.data(o, n) {
 				put(at, o.data[at-o.off:end-o.off])
 			}
 			at = end
 		}
-		sizes = append(sizes, sized{max(size, o.off+int64(len(o.data))), o.at})
+		if sizes = append(sizes, sized{max(size, o.off+int64(len(o.data))), o.at}); o.certain {
+			sizes = []sized{{max(size, o.off+int64(len(o.data))), -1}}
+		}
 	}
 	return pages, fate.size(sizes)
 }

@@ -23,11 +23,14 @@ type disk struct {
 	inodes int
 	marks  int
 	marked chan struct{} // told at each mark
+	// fail, when set, says which syncs of files end with EIO: by path, and how many of that file there were before.
+	fail  func(path string, before int) bool
+	syncs map[string]int
 }
 
 // mountDisk mounts an empty one. It needs root and /dev/fuse, and no fusermount.
 func mountDisk(at string) (_ *disk, unmount func() error, _ error) {
-	d := &disk{marked: make(chan struct{}, 1)}
+	d := &disk{marked: make(chan struct{}, 1), syncs: map[string]int{}}
 	hour := time.Hour // nobody changes it but through the kernel
 	server, err := fs.Mount(at, &node{d: d}, &fs.Options{EntryTimeout: &hour, AttrTimeout: &hour,
 		MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "powerloss", Name: "powerloss", DisableXAttrs: true, MaxWrite: 1 << 20}})
@@ -184,11 +187,19 @@ func (n *node) Write(_ context.Context, _ fs.FileHandle, data []byte, off int64)
 
 // Fsync is for files and folders.
 func (n *node) Fsync(context.Context, fs.FileHandle, uint32) syscall.Errno {
+	path := n.Path(nil)
 	n.d.mu.Lock()
 	defer n.d.mu.Unlock()
-	if n.IsDir() {
+	switch {
+	case n.IsDir():
 		n.d.record(op{kind: syncDir, dir: n.inode})
-	} else if !n.isMarks() {
+	case n.isMarks():
+	case n.d.fail != nil && n.d.fail(path, n.d.syncs[path]):
+		n.d.syncs[path]++
+		n.d.record(op{kind: failSync, inode: n.inode})
+		return syscall.EIO
+	default:
+		n.d.syncs[path]++
 		n.d.record(op{kind: syncFile, inode: n.inode})
 	}
 	return 0

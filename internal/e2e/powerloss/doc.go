@@ -14,5 +14,6 @@
 // What a disk may do with what was not synced: keep it, lose it, keep any sectors of 512 bytes of any
 // of the writes and not the others, grow a file without its data, and keep any of the changes to a
 // directory without those before. A renaming is whole or not at all. A file's sync promises nothing
-// about its name: that takes a sync of the folder.
+// about its name: that takes a sync of the folder. After a sync that failed, what it should have
+// synced is in doubt for ever, although it is read back: no later sync writes it.
 package powerloss

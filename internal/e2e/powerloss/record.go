@@ -26,6 +26,12 @@ func buildChild(t testing.TB, tags string) string {
 // time so many marks have been made and started again, three times.
 func record(t testing.TB, child, script string, kills int, env ...string) recording {
 	t.Helper()
+	return recordOn(t, nil, child, script, kills, env...)
+}
+
+// recordOn does so on a disk some of whose syncs fail.
+func recordOn(t testing.TB, fail func(path string, before int) bool, child, script string, kills int, env ...string) recording {
+	t.Helper()
 	at := t.TempDir()
 	d, unmount, err := mountDisk(at)
 	if err != nil && os.Geteuid() != 0 && os.Getenv("CI") == "" {
@@ -34,6 +40,7 @@ func record(t testing.TB, child, script string, kills int, env ...string) record
 	if err != nil {
 		t.Fatal(err)
 	}
+	d.fail = fail
 	defer func() {
 		if err := unmount(); err != nil {
 			t.Errorf("unmount: %v", err)

@@ -7,6 +7,7 @@ const (
 	write    kind = iota // data at off of inode
 	setSize              // inode has size off
 	syncFile             // what was done to inode is on the disk
+	failSync             // the disk could not: what was done to inode stays in doubt, whatever is synced later
 	enter                // name in dir is inode
 	leave                // name in dir is nothing
 	move                 // name in dir becomes newName in newDir

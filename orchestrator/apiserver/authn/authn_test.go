@@ -111,7 +111,7 @@ func TestWhoIsWho(t *testing.T) {
 		leaf, _ := x509.ParseCertificate(c.Certificate[0])
 		return &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
 	}
-	a := WithAnonymous(Union{InProcess(), ClientCertificate(ca.Pool), Bearer(StaticTokens{"secret": {Name: "admin", Groups: []string{GroupMasters}}})})
+	a := WithAnonymous(Union{InProcess(), ClientCertificate(ca.Pool, nil), Bearer(StaticTokens{"secret": {Name: "admin", Groups: []string{GroupMasters}}})})
 	request := func(change func(*http.Request)) *http.Request {
 		r := httptest.NewRequest("GET", "/", nil)
 		if change != nil {

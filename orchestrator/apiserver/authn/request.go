@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/pintle/pintle/internal/memnet"
 )
@@ -60,8 +61,12 @@ func WithAnonymous(a Authenticator) Authenticator {
 // ClientCertificate takes the user from a client certificate: the common name is the user, the
 // organisations are the groups. roots returns the CAs that may vouch for clients; it is asked on
 // every request, so that a CA can be replaced. The TLS listener must ask for certificates
-// (tls.RequestClientCert or tls.VerifyClientCertIfGiven).
-func ClientCertificate(roots func() *x509.CertPool) Authenticator {
+// (tls.RequestClientCert or tls.VerifyClientCertIfGiven). now is the time for which a certificate must be good; nil is
+// time.Now.
+func ClientCertificate(roots func() *x509.CertPool, now func() time.Time) Authenticator {
+	if now == nil {
+		now = time.Now
+	}
 	return Func(func(r *http.Request) (*User, bool, error) {
 		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 			return nil, false, nil
@@ -78,6 +83,7 @@ func ClientCertificate(roots func() *x509.CertPool) Authenticator {
 		if _, err := leaf.Verify(x509.VerifyOptions{
 			Roots:         pool,
 			Intermediates: intermediates,
+			CurrentTime:   now(),
 			KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 		}); err != nil {
 			return nil, false, fmt.Errorf("verify client certificate of %q: %w", leaf.Subject.CommonName, err)

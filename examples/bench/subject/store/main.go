@@ -48,6 +48,7 @@ func main() {
 type subject struct {
 	dir    string
 	stores []*raftstore.Store
+	port   net.Listener // the first one's, where there are several
 }
 
 func (s *subject) one(ctx context.Context) error {
@@ -84,7 +85,7 @@ func (s *subject) several(ctx context.Context, members int) error {
 	}
 	for i := range members {
 		id := fmt.Sprintf("m%d", i+1)
-		identity := cluster.Identity{Certificate: ca.Rotating(cluster.MemberRequest(id)), CA: ca.Pool()}
+		identity := cluster.Identity{Certificate: ca.Rotating(cluster.MemberRequest(id, "")), CA: ca.Pool()}
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
@@ -97,6 +98,7 @@ func (s *subject) several(ctx context.Context, members int) error {
 			return err
 		}
 		if i == 0 {
+			s.port = listener
 			continue
 		}
 		if err := s.stores[0].AddMember(ctx, id, address); err != nil {
@@ -116,7 +118,11 @@ func (s *subject) Client(int) storeload.Client { return client{s.stores[0]} }
 
 func (s *subject) Survivor() storeload.Client { return client{s.stores[len(s.stores)-1]} }
 
-func (s *subject) KillLeader() error { return s.stores[0].Close() }
+// KillLeader leaves nothing of it: its port refuses connections, as that of a process that was killed.
+func (s *subject) KillLeader() error {
+	_ = s.port.Close()
+	return s.stores[0].Close()
+}
 
 func (s *subject) Backup(ctx context.Context, w io.Writer) error { return s.stores[0].Backup(ctx, w) }
 
