@@ -33,13 +33,21 @@ var rules = []rule{
 	{"orchestrator/scheduler/framework", []string{"orchestrator/api"}, "framework is a leaf: framework ← plugins ← scheduler"},
 	{"orchestrator/scheduler/plugins", []string{"orchestrator/api", "orchestrator/scheduler/framework"}, "plugins are pure and know only the framework"},
 	{"orchestrator/scheduler/", []string{"orchestrator/api", "gpu/topology", "policies/abi"}, "the scheduler sees only the small client that it declares"},
+	{"orchestrator/policy", []string{"orchestrator/api", "orchestrator/registry", "policies/abi"}, "policies are brought to the write path and to the scheduler as bytes and records; who runs them is handed in"},
 	{"orchestrator/controllers/reconcile/", []string{"orchestrator/api"}, "reconcile is a leaf: every controller stands on it"},
 	{"orchestrator/controllers", []string{"orchestrator/api"}, "the assembly knows the controllers and what they stand on"},
-	{"orchestrator/", []string{"raftstore/"}, "the control plane links no containerd, NVML or wazero: it reaches its own children and the store"},
+	{"orchestrator/", []string{"raftstore/", "policies/abi"}, "the control plane links no containerd, NVML or wazero: it reaches its own children and the store"},
+	{"policies/abi", nil, "what both sides of a policy name is a leaf, which anyone may import"},
 	{"raftstore/", nil, "the store keeps bytes: it imports none of the others"},
 	{"runtime/", nil, "the node talks to the API with client-go, from here or from another machine"},
 	{"netproxy/", nil, "the proxy talks to the API with client-go, from here or from another machine"},
+	{"gpu/topology", nil, "topology is a leaf: the scheduler and the node decide by the same pure functions"},
+	{"gpu/device", []string{"gpu/topology"}, "device is plain data: the Manager, the driver and the fake share it"},
+	{"gpu/internal/", []string{"gpu/device", "gpu/topology"}, "the driver knows the data, and nothing that uses it"},
 	{"gpu/", nil, "GPUs are managed without an orchestrator too"},
+	{"policies/guest/", []string{"policies/abi", "policies/internal/"}, "guest is a leaf: what runs modules knows no ABI's functions"},
+	{"policies/compat/", []string{"policies/abi", "policies/guest", "policies/internal/"}, "adapters are handed to the Host, and don't know it"},
+	{"policies/sdk/go/", nil, "what guests are made of links nothing of the host's"},
 	{"policies/", nil, "policies run without an orchestrator too"},
 }
 
@@ -49,6 +57,9 @@ var banned = []struct{ from, prefix, why string }{
 	{"orchestrator", "github.com/containerd/", "the control plane alone links no container runtime"},
 	{"orchestrator", "github.com/tetratelabs/", "the control plane alone links no WebAssembly runtime"},
 	{"orchestrator", "github.com/NVIDIA/", "the control plane alone links no NVML"},
+	{"policies", "k8s.io/", "importing policies alone links no Kubernetes: objects cross it as bytes"},
+	{"policies/abi", "github.com/", "both sides of a policy import it: the standard library and protobuf are all that it links"},
+	{"gpu", "k8s.io/", "GPUs are managed without Kubernetes' types too"},
 	{"runtime", "github.com/containerd/containerd", "runtime/containerd is reached only by an explicit import"},
 }
 
