@@ -51,6 +51,7 @@ type Status struct {
 	Errors     uint64
 	P50, P99   time.Duration // of recent calls
 	Fuel       uint64        // of all calls
+	Hooks      []string      // of a scheduling policy that is ready: those that it takes part in
 }
 
 // Spent is what one call used.
