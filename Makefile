@@ -6,19 +6,20 @@ ARGS ?=
 # How long each fuzzing of the store lasts.
 FUZZ ?= 10s
 
-.PHONY: quickstart test test-long proof powerloss linearizable fuzz bench lint deps
+.PHONY: quickstart test test-long proof powerloss linearizable fuzz bench lint deps guests
 
 quickstart: deps
 	$(GO) run ./examples/quickstart $(ARGS)
 
-# -race over everything but real containers, and the appliance and the story, whose guests written in Go a watched
-# compiler is too slow for. To leave only wazero unwatched is no way: generic code that it shares with the standard library
+# -race over everything but real containers, and the appliance, the story and the example policies, whose guests written
+# in Go a watched compiler is too slow for. To leave only wazero unwatched is no way: generic code that it shares with the standard library
 # (atomic.Pointer, sync.Map) is linked once, from either, and races are reported that are none. lint has vetted already.
-test: deps lint
-	$(GO) test -vet=off -race -timeout 20m $$($(GO) list ./... | grep -v -e /runtime/containerd -e /examples/ -e /orchestrator/appliance)
-	$(GO) test -vet=off -p 1 -timeout 20m ./runtime/containerd/... ./examples/... ./orchestrator/appliance/...
+test: deps guests lint
+	$(GO) test -vet=off -race -timeout 20m $$($(GO) list ./... | grep -v -e /runtime/containerd -e /examples -e /orchestrator/appliance)
+	$(GO) test -vet=off -p 1 -timeout 20m ./runtime/containerd/... ./examples/... ./policies/examples/... ./orchestrator/appliance/...
 	cd internal/e2e && $(GO) test -race -timeout 20m ./controllerruntime
 	cd internal/e2e && $(GO) test -timeout 20m $$($(GO) list ./... | grep -v -e /controllerruntime -e /powerloss -e /linearizable)
+	cd policies/compat/opa/builtins && $(GO) test ./...
 	@$(MAKE) --no-print-directory proof
 
 # The store's proofs: a sample of each. internal/e2e/powerloss and internal/e2e/linearizable say what they prove.
@@ -43,6 +44,7 @@ test-long: deps
 
 bench: deps
 	@.ci/deps nginx-light wrk etcd-server
+	@.ci/guests
 	cd examples/bench && $(GO) run . $(ARGS)
 
 lint:
@@ -53,6 +55,10 @@ lint:
 	cd internal/e2e && $(GO) vet ./...
 	CGO_ENABLED=0 $(GO) build ./...
 	GOOS=darwin CGO_ENABLED=0 $(GO) build ./...
+
+# What builds the example policies from source: compilers for C, Rust and AssemblyScript.
+guests:
+	@.ci/guests
 
 # What real containers need. Nothing is started: the appliance runs a containerd of its own.
 deps:
