@@ -3,6 +3,7 @@ package orchestrator
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -11,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
 
+	"github.com/pintle/pintle/orchestrator/policy"
 	"github.com/pintle/pintle/orchestrator/registry"
 	"github.com/pintle/pintle/orchestrator/scheduler"
 	"github.com/pintle/pintle/raftstore"
@@ -58,8 +60,17 @@ type Config struct {
 	// it set. It is what Restore takes beside the folder pki. The zero value: never.
 	Backups raftstore.BackupSchedule
 
-	Admission registry.Admitter // nil: none
-	Policy    scheduler.Policy  // nil: none
+	Admission registry.Admitter // asked before the policies; nil: none
+
+	// Policies runs the WebAssembly modules of policy.pintle.dev: a *policies.Host, which serves no other control
+	// plane and whose Run is the caller's. Nil: those objects are stored, and nobody asks them.
+	Policies policy.Host
+	// PolicyImage reads the module of an image in the local store, and PolicyFiles holds those that the program brings
+	// along, for PolicyModules that name one. Nil: those fail.
+	PolicyImage func(ctx context.Context, image string) ([]byte, error)
+	PolicyFiles fs.FS
+	// Policy takes part in scheduling in place of Policies; nil: those do.
+	Policy scheduler.Policy
 
 	Logger  *slog.Logger                        // nil discards
 	Metrics prometheus.Registerer               // nil: none. What Run registers there it takes out again at its end

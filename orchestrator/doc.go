@@ -20,6 +20,9 @@
 // scheduler and controllers. Members, PromoteMember, RemoveMember and HandOver are theirs, as are the Member
 // objects that kubectl shows.
 //
+// Config.Policies has WebAssembly modules decide about writes and placements, as the objects of policy.pintle.dev say:
+// see package policy and its README.
+//
 // Nothing here is global: two Orchestrators live in one process, and one can be made again on the
 // same folder after the first has ended. Nodes that run containers are the runtime package's;
 // orchestrator/appliance wires everything together.

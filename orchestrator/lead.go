@@ -39,14 +39,17 @@ func (p *parts) lead(ctx context.Context, ready chan<- struct{}) error {
 // the term.
 func (p *parts) leadOnce(ctx context.Context, term uint64, ready func()) error {
 	client := p.registry.Client("system:pintle", "system:masters").InTerm(term)
-	if err := p.firstObjects(ctx, client); err != nil {
+	if err := p.firstObjects(ctx, client.Unquestioned()); err != nil {
 		return err
 	}
 	if ctx.Err() != nil {
 		return nil
 	}
+	if !p.policiesRead(ctx) {
+		return nil
+	}
 	sched, err := scheduler.New(scheduler.Config{
-		Client: p.registry.Client("system:kube-scheduler").InTerm(term), Policy: p.cfg.Policy,
+		Client: p.registry.Client("system:kube-scheduler").InTerm(term), Policy: p.schedulerPolicy(),
 		Logger: p.cfg.Logger.With("part", "scheduler"), Clock: p.cfg.Clock,
 	})
 	if err != nil {
@@ -62,6 +65,9 @@ func (p *parts) leadOnce(ctx context.Context, term uint64, ready func()) error {
 	group.Go(func() error { return sched.Run(ctx) })
 	group.Go(func() error { return control.Run(ctx) })
 	group.Go(func() error { return p.keepMembers(ctx, client) })
+	if p.policies != nil {
+		group.Go(func() error { return p.policies.Report(ctx, p.policyClient().InTerm(term)) })
+	}
 	group.Go(func() error {
 		for _, part := range []<-chan struct{}{sched.Ready(), control.Ready()} {
 			select {

@@ -14,6 +14,7 @@ import (
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/apiserver"
 	"github.com/pintle/pintle/orchestrator/cluster"
+	"github.com/pintle/pintle/orchestrator/policy"
 	"github.com/pintle/pintle/orchestrator/registry"
 	"github.com/pintle/pintle/raftstore"
 )
@@ -35,6 +36,7 @@ type parts struct {
 
 	store    *raftstore.Store
 	registry *registry.Registry
+	policies *policy.Engine // nil without Config.Policies
 	server   *apiserver.Server
 	metrics  *scopedmetrics.Scope // open while run runs
 	leading  leadingParts
@@ -71,8 +73,11 @@ func (p *parts) openStore() (err error) {
 // assemble makes the other parts; it starts none.
 func (p *parts) assemble() (err error) {
 	p.metrics = scopedmetrics.New(p.cfg.Metrics)
+	if err := p.newPolicies(); err != nil {
+		return err
+	}
 	p.registry, err = registry.New(registry.Config{
-		Store: p.store, Kinds: api.All(), Admitter: p.cfg.Admission, ServiceCIDR: p.cfg.ServiceCIDR,
+		Store: p.store, Kinds: api.All(), Admitter: p.admitter(), ServiceCIDR: p.cfg.ServiceCIDR,
 		Clock: p.cfg.Clock, Logger: p.cfg.Logger.With("part", "registry"),
 	})
 	if err != nil {
@@ -124,6 +129,9 @@ func (p *parts) run(ctx context.Context, ready chan<- struct{}) error {
 		stops = append(stops, level("port", p.port.Run))
 	}
 	stops = append(stops, level("store", p.store.Run), level("registry", p.registry.Run))
+	if p.policies != nil {
+		stops = append(stops, level("policies", p.runPolicies))
+	}
 	if p.port != nil {
 		stops = append(stops, level("joins", p.serveJoins), level("nodes", p.serveNodes))
 	}

@@ -13,6 +13,35 @@ orchestrator/api.Member
 	inline: metadata spec
 orchestrator/api.MemberSpec
 	orchestrator: role
+orchestrator/api.PolicyModule
+	inline: metadata spec
+orchestrator/api.PolicyModuleSpec
+	inline: source
+	orchestrator/policy: digest
+orchestrator/api.PolicyModuleSource
+	orchestrator/policy: inline image embedded
+orchestrator/api.AdmissionPolicy
+	inline: metadata spec
+orchestrator/api.AdmissionPolicySpec
+	orchestrator/policy: module settings type matchConstraints failurePolicy order mode limits capabilities
+admissionregistration/v1.MatchResources
+	orchestrator/policy: namespaceSelector objectSelector resourceRules excludeResourceRules matchPolicy
+admissionregistration/v1.NamedRuleWithOperations
+	orchestrator/policy: resourceNames
+	inline: RuleWithOperations
+admissionregistration/v1.RuleWithOperations
+	orchestrator/policy: operations
+	inline: Rule
+admissionregistration/v1.Rule
+	orchestrator/policy: apiGroups apiVersions resources scope
+orchestrator/api.SchedulingPolicy
+	inline: metadata spec
+orchestrator/api.SchedulingPolicySpec
+	orchestrator/policy: module settings extensionPoints weight profile failurePolicy limits capabilities
+orchestrator/api.PolicyLimits
+	orchestrator/policy: fuel memory output hostCalls timeout
+meta/v1.Duration
+	inline: Duration
 core/v1.Namespace
 	inline: metadata spec
 core/v1.NamespaceSpec

@@ -54,6 +54,8 @@ type Kind struct {
 	Status *Status
 	// Scale is set on kinds with a scale subresource.
 	Scale *Scale
+	// Bytes is set on kinds whose objects have bytes beside them, in a subresource.
+	Bytes *Bytes
 	// Subresources lists further ones that the API server serves ("binding", "eviction", "log", "exec", …).
 	Subresources []string
 
@@ -79,6 +81,27 @@ type Status struct {
 	// PrepareUpdate carries everything but the status over from old.
 	PrepareUpdate  func(obj, old Object)
 	ValidateUpdate func(obj, old Object) field.ErrorList
+}
+
+// Bytes lie beside an object because they are too large for one: the store keeps them in pieces, out of the cache of
+// objects. They are replaced as a whole, and go with the object.
+type Bytes struct {
+	Subresource string // that reads and replaces them
+	MediaType   string
+	Max         int // how many there may be
+	// Stored is what the object says of them; false: there are none. Where a write makes it another, the old bytes go.
+	Stored func(Object) (Stored, bool)
+	// Put records new ones in the object.
+	Put func(Object, Stored)
+	// Validate returns what is wrong with new ones, before they are stored.
+	Validate func(obj Object, data []byte, s Stored) field.ErrorList
+}
+
+// Stored names the bytes beside an object.
+type Stored struct {
+	ID     string // another one each time
+	Digest string // "sha256:" and hex
+	Size   int64
 }
 
 // Scale maps a kind to autoscaling/v1 Scale.

@@ -31,7 +31,7 @@ func All() []*Kind {
 		endpointSliceKind(), ingressKind(), ingressClassKind(),
 		leaseKind(), runtimeClassKind(), priorityClassKind(), podDisruptionBudgetKind(),
 		roleKind(), roleBindingKind(), clusterRoleKind(), clusterRoleBindingKind(),
-		memberKind(),
+		memberKind(), policyModuleKind(), admissionPolicyKind(), schedulingPolicyKind(),
 	}
 }
 
@@ -70,6 +70,10 @@ var scheme = sync.OnceValue(func() *runtime.Scheme {
 		utilruntime.Must(add(s))
 	}
 	s.AddKnownTypes(ClusterGroupVersion(), &Member{}, &MemberList{})
-	metav1.AddToGroupVersion(s, ClusterGroupVersion())
+	s.AddKnownTypes(PolicyGroupVersion(), &PolicyModule{}, &PolicyModuleList{}, &AdmissionPolicy{}, &AdmissionPolicyList{},
+		&SchedulingPolicy{}, &SchedulingPolicyList{})
+	for _, ours := range []schema.GroupVersion{ClusterGroupVersion(), PolicyGroupVersion()} {
+		metav1.AddToGroupVersion(s, ours)
+	}
 	return s
 })

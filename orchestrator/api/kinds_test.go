@@ -41,6 +41,9 @@ func minimal() map[string]string {
 		"ClusterRole":         `{metadata: {name: x}, rules: [{verbs: [get], nonResourceURLs: ["/healthz"]}]}`,
 		"RoleBinding":         `{metadata: {name: x}, roleRef: {kind: Role, name: r}, subjects: [{kind: User, name: u}]}`,
 		"Member":              `{metadata: {name: x}, spec: {role: Voter}}`,
+		"PolicyModule":        `{metadata: {name: x}}`,
+		"AdmissionPolicy":     `{metadata: {name: x}, spec: {module: m, matchConstraints: {resourceRules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [pods]}]}}}`,
+		"SchedulingPolicy":    `{metadata: {name: x}, spec: {module: m}}`,
 		"ClusterRoleBinding":  `{metadata: {name: x}, roleRef: {kind: ClusterRole, name: r}, subjects: [{kind: ServiceAccount, name: u, namespace: n}]}`,
 	}
 }
@@ -237,7 +240,7 @@ func minimalOf(k *Kind) string {
 }
 
 func TestGenerationCountsChangesOfTheSpecOnly(t *testing.T) {
-	for _, kind := range []string{"Deployment", "ReplicaSet", "Ingress", "IngressClass", "PodDisruptionBudget"} {
+	for _, kind := range []string{"Deployment", "ReplicaSet", "Ingress", "IngressClass", "PodDisruptionBudget", "AdmissionPolicy", "SchedulingPolicy"} {
 		k := All()[slices.IndexFunc(All(), func(k *Kind) bool { return k.GroupVersionKind.Kind == kind })]
 		old := made(k, decode(t, k, minimal()[kind]))
 		if old.GetGeneration() != 1 {

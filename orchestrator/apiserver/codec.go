@@ -46,7 +46,9 @@ func newCodecs(scheme *runtime.Scheme) *codecs {
 }
 
 // readBody reads a whole body of at most maxBody bytes.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) { return readUpTo(w, r, maxBody) }
+
+func readUpTo(w http.ResponseWriter, r *http.Request, most int64) ([]byte, error) {
 	if r.Body == nil {
 		return nil, nil
 	}
@@ -58,7 +60,7 @@ func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
 	if connection.SetReadDeadline(time.Now().Add(requestTimeout)) == nil {
 		defer func() { _ = connection.SetReadDeadline(time.Time{}) }()
 	}
-	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
 	if err != nil {
 		if _, ok := err.(*http.MaxBytesError); ok {
 			return nil, err

@@ -35,6 +35,9 @@ func subresourcesOf(k *api.Kind) []subresource {
 	if k.Scale != nil {
 		out = append(out, subresource{"scale", autoscalingv1.SchemeGroupVersion.WithKind("Scale"), []string{"get", "patch", "update"}})
 	}
+	if k.Bytes != nil {
+		out = append(out, subresource{k.Bytes.Subresource, k.GroupVersionKind, []string{"get", "update"}})
+	}
 	core := func(kind string) schema.GroupVersionKind { return schema.GroupVersionKind{Version: "v1", Kind: kind} }
 	stream := []string{"create", "get"}
 	for _, name := range k.Subresources {

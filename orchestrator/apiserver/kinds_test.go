@@ -35,6 +35,8 @@ func specs() map[string]string {
 		"RuntimeClass":        `handler: wasm`,
 		"PriorityClass":       `value: 10`,
 		"PodDisruptionBudget": `spec: {minAvailable: 1, selector: {matchLabels: {app: a}}}`,
+		"AdmissionPolicy":     `spec: {module: m, matchConstraints: {resourceRules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [pods]}]}}`,
+		"SchedulingPolicy":    `spec: {module: m}`,
 		"Role":                `rules: [{verbs: [get], apiGroups: [""], resources: [pods]}]`,
 		"ClusterRole":         `rules: [{verbs: [get], nonResourceURLs: ["/healthz"]}]`,
 		"RoleBinding":         "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: r}\nsubjects: [{kind: User, name: u, apiGroup: rbac.authorization.k8s.io}]",

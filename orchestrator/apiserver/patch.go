@@ -21,6 +21,7 @@ import (
 	kjson "sigs.k8s.io/json"
 	"sigs.k8s.io/yaml"
 
+	"github.com/pintle/pintle/internal/patchdoc"
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/registry"
 )
@@ -50,12 +51,12 @@ func patchJSON(kind types.PatchType, doc, patch []byte, like any) (out []byte, e
 	}()
 	switch kind {
 	case types.JSONPatchType:
-		return applyJSONPatch(doc, patch)
+		return patchdoc.JSON(doc, patch)
 	case types.MergePatchType:
 		if !isObject(patch) {
 			return nil, apierrors.NewBadRequest("error decoding patch: a JSON object was expected")
 		}
-		return applyMergePatch(doc, patch)
+		return patchdoc.Merge(doc, patch)
 	default:
 		if !isObject(patch) {
 			return nil, apierrors.NewBadRequest("error decoding patch: a JSON object was expected")

@@ -80,7 +80,7 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, info requ
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
-	r = r.WithContext(ctx)
+	r = r.WithContext(warned(ctx, w))
 	if info.subresource != "" {
 		return c.subresource(w, r)
 	}

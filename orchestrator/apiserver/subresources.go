@@ -29,6 +29,8 @@ func (c *call) subresource(w http.ResponseWriter, r *http.Request) error {
 		return errMethod()
 	case sub == "scale" && c.kind.Scale != nil:
 		return c.scale(w, r)
+	case c.kind.Bytes != nil && sub == c.kind.Bytes.Subresource:
+		return c.bytes(w, r)
 	case !slices.Contains(c.kind.Subresources, sub):
 		return errNoSuchPath()
 	}
@@ -40,6 +42,11 @@ func (c *call) subresource(w http.ResponseWriter, r *http.Request) error {
 		if c.cfg.NodeProxy == nil {
 			return apierrors.NewServiceUnavailable("this server has no way to the nodes: " + sub + " is not served")
 		}
+		if sub != "log" {
+			if err := c.registry.Connect(r.Context(), c.gvr, sub, c.namespace, c.name, c.user.Name, c.user.Groups); err != nil {
+				return err
+			}
+		}
 		return c.cfg.NodeProxy.ServePod(w, r, c.namespace, c.name, sub)
 	case "proxy":
 		if c.kind.Resource != "nodes" {
@@ -47,6 +54,9 @@ func (c *call) subresource(w http.ResponseWriter, r *http.Request) error {
 		}
 		if c.cfg.NodeProxy == nil {
 			return apierrors.NewServiceUnavailable("this server has no way to the nodes: proxy is not served")
+		}
+		if err := c.registry.Connect(r.Context(), c.gvr, sub, "", c.name, c.user.Name, c.user.Groups); err != nil {
+			return err
 		}
 		return c.cfg.NodeProxy.ServeNode(w, r, c.name, c.info.rest)
 	case "finalize":

@@ -23,6 +23,7 @@ import (
 	"github.com/pintle/pintle/netproxy/podroutes"
 	"github.com/pintle/pintle/orchestrator"
 	"github.com/pintle/pintle/orchestrator/cluster"
+	"github.com/pintle/pintle/policies"
 	"github.com/pintle/pintle/raftstore"
 	"github.com/pintle/pintle/runtime"
 )
@@ -37,12 +38,14 @@ type Appliance struct {
 	proxy   *netproxy.Proxy
 	routes  *podroutes.Routes // nil with the user-space proxy
 	worker  *worker           // nil on a member of the control plane
-	node    *memnet.Listener  // the agent's handler, for the API server
-	http    *port
-	https   *port
-	metrics *scopedmetrics.Scope
-	ready   chan struct{}
-	started atomic.Bool
+	// policies runs the modules of the control plane; nil on a worker.
+	policies *policies.Host
+	node     *memnet.Listener // the agent's handler, for the API server
+	http     *port
+	https    *port
+	metrics  *scopedmetrics.Scope
+	ready    chan struct{}
+	started  atomic.Bool
 
 	restarts chan chan error // requests to restart the control plane
 
@@ -68,8 +71,13 @@ func New(cfg Config) (*Appliance, error) {
 	}
 	if cfg.Worker {
 		a.worker = &worker{cfg: cfg}
-	} else if err := a.newControlPlane(); err != nil {
-		return nil, err
+	} else {
+		if err := a.newPolicies(); err != nil {
+			return nil, err
+		}
+		if err := a.newControlPlane(); err != nil {
+			return nil, err
+		}
 	}
 	httpAddress, httpsAddress := cfg.ingressAddresses(a.engines.wasmOnly())
 	a.http, a.https = newPort(httpAddress), newPort(httpsAddress)
@@ -93,7 +101,8 @@ func (a *Appliance) newControlPlane() error {
 			return a.node.Dial(ctx, nil)
 		},
 		KeyProvider: a.cfg.KeyProvider, Backups: a.cfg.Backups,
-		Admission: a.cfg.Admission, Policy: a.cfg.Policy, Logger: a.cfg.Logger, Metrics: a.cfg.Metrics,
+		Admission: a.cfg.Admission, Policies: a.policies, PolicyImage: a.engines.module, PolicyFiles: a.cfg.PolicyFiles, Policy: a.cfg.Policy,
+		Logger: a.cfg.Logger, Metrics: a.cfg.Metrics,
 	}
 	if !a.engines.wasmOnly() {
 		// The bridge's address, the first of the pods' network: pods and the host reach it alike.
@@ -242,6 +251,7 @@ func (a *Appliance) runControlPlane(ctx context.Context) error {
 	if a.worker != nil {
 		return a.worker.run(ctx)
 	}
+	defer a.runPolicies()()
 	for {
 		runCtx, stop := context.WithCancel(ctx)
 		ended := make(chan error, 1)

@@ -3,6 +3,7 @@ package appliance
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/pintle/pintle/orchestrator"
 	"github.com/pintle/pintle/orchestrator/registry"
 	"github.com/pintle/pintle/orchestrator/scheduler"
+	"github.com/pintle/pintle/policies"
 	"github.com/pintle/pintle/raftstore"
 	"github.com/pintle/pintle/runtime"
 )
@@ -65,8 +67,14 @@ type Config struct {
 	Backups     raftstore.BackupSchedule
 
 	Devices   runtime.Devices   // nil: none
-	Admission registry.Admitter // nil: none
-	Policy    scheduler.Policy  // nil: none
+	Admission registry.Admitter // asked before the policies; nil: none
+
+	// PolicyAdapters run modules of other ABIs than pintle/v1; nil: Kubewarden's, kube-scheduler's and OPA's do, see
+	// policies/compat. PolicyFiles holds the modules that the program brings along. What is compiled lies in the folder
+	// policies of DataDir.
+	PolicyAdapters []policies.Adapter
+	PolicyFiles    fs.FS
+	Policy         scheduler.Policy // takes part in scheduling in place of those; nil: they do
 
 	Logger  *slog.Logger          // nil discards
 	Metrics prometheus.Registerer // nil: none. What Run registers there it takes out again at its end

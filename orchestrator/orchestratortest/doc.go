@@ -15,6 +15,9 @@
 //
 // StartMembers makes a control plane of several members, which Stop ends in an orderly way and Kill does not.
 //
+// Policies decide as in production where the test gives Config.Policies a *policies.Host that it runs; without one their
+// objects are stored and nobody asks them.
+//
 // Nothing runs pods here: they are scheduled and stay Pending, until the test writes their statuses as
 // their node's agent would. For pods that run, orchestrator/appliance with its wasm engine needs no root
 // either.

@@ -41,8 +41,8 @@ func (r *Registry) BindObject(ctx context.Context, b *corev1.Binding, opts Creat
 		if err := bindable(k.kind, pod, b.UID); err != nil {
 			return nil, err
 		}
-		if err := r.admit(ctx, Request{Operation: OperationCreate, Kind: k.kind, Subresource: "binding", Namespace: b.Namespace, Name: b.Name,
-			User: opts.User, Groups: opts.Groups, Object: b, Old: cur.obj, DryRun: opts.DryRun}); err != nil {
+		if err := r.admit(ctx, Request{Operation: OperationCreate, Kind: k.kind, As: k.kind, Subresource: "binding", Namespace: b.Namespace, Name: b.Name,
+			User: opts.User, Groups: opts.Groups, Object: b, Old: cur.obj, DryRun: opts.DryRun}, opts.unquestioned); err != nil {
 			return nil, err
 		}
 		pod.Spec.NodeName = b.Target.Name

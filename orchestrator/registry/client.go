@@ -19,6 +19,8 @@ type Client struct {
 	user   string
 	groups []string
 	term   uint64
+
+	unquestioned bool
 }
 
 // Client returns a client that writes as user.
@@ -28,7 +30,17 @@ func (r *Registry) Client(user string, groups ...string) *Client {
 
 // InTerm is the client with its writes fenced by a raft term: they fail once a later one has begun.
 func (c *Client) InTerm(term uint64) *Client {
-	return &Client{r: c.r, user: c.user, groups: c.groups, term: term}
+	in := *c
+	in.term = term
+	return &in
+}
+
+// Unquestioned is the client with its writes not put to the Admitter. It is for what a cluster cannot start
+// without, and for nothing else.
+func (c *Client) Unquestioned() *Client {
+	out := *c
+	out.unquestioned = true
+	return &out
 }
 
 // Get returns one object, from the cache.
@@ -67,25 +79,30 @@ func (c *Client) Watch(ctx context.Context, gvr schema.GroupVersionResource) (wa
 
 // Create stores a new object; obj itself is left as it is.
 func (c *Client) Create(ctx context.Context, gvr schema.GroupVersionResource, obj api.Object) (api.Object, error) {
-	return object(c.r.Create(ctx, gvr, obj, CreateOptions{User: c.user, Groups: c.groups, Term: c.term}))
+	return object(c.r.Create(ctx, gvr, obj, CreateOptions{User: c.user, Groups: c.groups, Term: c.term, unquestioned: c.unquestioned}))
 }
 
 // Update replaces the object, or its subresource, and answers a Conflict when obj's resourceVersion is not
 // the stored one. obj itself is left as it is.
 func (c *Client) Update(ctx context.Context, gvr schema.GroupVersionResource, subresource string, obj api.Object) (api.Object, error) {
-	return object(c.r.Update(ctx, gvr, subresource, obj, UpdateOptions{User: c.user, Groups: c.groups, Term: c.term}))
+	return object(c.r.Update(ctx, gvr, subresource, obj, UpdateOptions{User: c.user, Groups: c.groups, Term: c.term, unquestioned: c.unquestioned}))
 }
 
 // Delete deletes the object, or marks it as being deleted.
 func (c *Client) Delete(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string, opts metav1.DeleteOptions) error {
-	_, _, err := c.r.DeleteAs(ctx, gvr, namespace, name, opts, UpdateOptions{User: c.user, Groups: c.groups, Term: c.term})
+	_, _, err := c.r.DeleteAs(ctx, gvr, namespace, name, opts, UpdateOptions{User: c.user, Groups: c.groups, Term: c.term, unquestioned: c.unquestioned})
 	return err
 }
 
 // Bind sets the pod's node if it has none yet, and answers a Conflict otherwise.
 func (c *Client) Bind(ctx context.Context, namespace, name string, uid types.UID, node string) error {
-	_, err := c.r.Bind(ctx, namespace, name, uid, node, CreateOptions{User: c.user, Groups: c.groups, Term: c.term})
+	_, err := c.r.Bind(ctx, namespace, name, uid, node, CreateOptions{User: c.user, Groups: c.groups, Term: c.term, unquestioned: c.unquestioned})
 	return err
+}
+
+// Bytes is what lies beside an object: see Registry.Bytes.
+func (c *Client) Bytes(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string) ([]byte, api.Stored, error) {
+	return c.r.Bytes(ctx, gvr, namespace, name)
 }
 
 func object(e *Entry, err error) (api.Object, error) {

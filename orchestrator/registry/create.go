@@ -110,15 +110,21 @@ func (r *Registry) create(ctx context.Context, k *kindRef, obj api.Object, opts 
 	}
 	obj.SetUID(uuid.NewUUID())
 	obj.SetCreationTimestamp(r.now())
-	if err := r.admitPod(ctx, k, obj); err != nil {
+	if err := r.admitBuiltIn(ctx, k, obj); err != nil {
 		return nil, done, err
 	}
-	if err := r.admitPriorityClass(k, obj); err != nil {
+	replaced, err := r.admitted(ctx, Request{Operation: OperationCreate, Kind: k.cache.kind, As: k.kind, Namespace: obj.GetNamespace(), Name: obj.GetName(),
+		User: opts.User, Groups: opts.Groups, Object: obj, DryRun: opts.DryRun}, opts.unquestioned)
+	if err != nil {
 		return nil, done, err
 	}
-	if err := r.admit(ctx, Request{Operation: OperationCreate, Kind: k.cache.kind, Namespace: obj.GetNamespace(), Name: obj.GetName(),
-		User: opts.User, Groups: opts.Groups, Object: obj, DryRun: opts.DryRun}); err != nil {
-		return nil, done, err
+	if replaced {
+		if kind.PrepareCreate != nil {
+			kind.PrepareCreate(obj)
+		}
+		if err := r.admitBuiltIn(ctx, k, obj); err != nil {
+			return nil, done, err
+		}
 	}
 	key := entryKey(obj.GetNamespace(), obj.GetName())
 	if k.cache.get(key) != nil {

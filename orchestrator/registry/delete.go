@@ -41,8 +41,8 @@ func (r *Registry) DeleteAs(ctx context.Context, gvr schema.GroupVersionResource
 		if err := protected(k.kind, name); err != nil {
 			return nil, false, err
 		}
-		if err := r.admit(ctx, Request{Operation: OperationDelete, Kind: k.cache.kind, Namespace: namespace, Name: name, User: as.User, Groups: as.Groups,
-			Old: cur.obj, DryRun: as.DryRun}); err != nil {
+		if err := r.admit(ctx, Request{Operation: OperationDelete, Kind: k.cache.kind, As: k.kind, Namespace: namespace, Name: name, User: as.User, Groups: as.Groups,
+			Old: cur.obj, DryRun: as.DryRun}, as.unquestioned); err != nil {
 			return nil, false, err
 		}
 		obj := cur.obj.DeepCopyObject().(api.Object)

@@ -16,6 +16,11 @@
 // The cache holds one decoded object per key with its JSON beside it, made on first need. Get, List and
 // Watch hand out the same pointers to everybody.
 //
+// # Bytes beside an object
+//
+// What is too large for an object lies beside it, out of the cache: PutBytes replaces it as a whole, Bytes reads it, and
+// it goes with the object.
+//
 // # Concurrency properties
 //
 // Every method may be called from any goroutine. Nothing is encoded or decoded under a lock. Watchers

@@ -64,6 +64,8 @@ type CreateOptions struct {
 	// Check sees the object as it would be stored and what is stored (nil: nothing), both shared; its
 	// error is the answer. The API server asks there whether a grant of rights escalates.
 	Check func(obj, old api.Object) error
+
+	unquestioned bool // see Client.Unquestioned
 }
 
 // UpdateOptions go with an update.
@@ -77,4 +79,6 @@ type UpdateOptions struct {
 	Force bool
 	Term  uint64                          // as in CreateOptions
 	Check func(obj, old api.Object) error // as in CreateOptions
+
+	unquestioned bool // see Client.Unquestioned
 }

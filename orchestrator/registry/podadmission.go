@@ -21,6 +21,14 @@ const (
 	accountPatience = time.Second
 )
 
+// admitBuiltIn is the admission of new objects that every cluster has. Done again, it changes nothing.
+func (r *Registry) admitBuiltIn(ctx context.Context, k *kindRef, obj api.Object) error {
+	if err := r.admitPod(ctx, k, obj); err != nil {
+		return err
+	}
+	return r.admitPriorityClass(k, obj)
+}
+
 // admitPod is the admission of new pods that a Kubernetes cluster always has: service account, priority,
 // runtime class and default tolerations. What is decided is in package api; here is what it is decided from.
 func (r *Registry) admitPod(ctx context.Context, k *kindRef, obj api.Object) error {

@@ -38,10 +38,11 @@ type Config struct {
 	EventTTL time.Duration
 }
 
-// Admitter takes part in every write. *policies.Host satisfies it.
+// Admitter takes part in every write. *policy.Engine satisfies it.
 type Admitter interface {
-	// Admit may change Request.Object. An error refuses the write; one of apimachinery's API errors is
-	// answered as it is, any other becomes a 403 that quotes it. It is called concurrently.
+	// Admit may change Request.Object, or have it become another (Request.Replace). An error refuses the write; one
+	// of apimachinery's API errors is answered as it is, any other becomes a 403 that quotes it. What it tells Warn
+	// reaches whoever writes. It is called concurrently, and again for a write that must be tried again.
 	Admit(ctx context.Context, req Request) error
 }
 
@@ -50,19 +51,24 @@ const (
 	OperationCreate = "CREATE"
 	OperationUpdate = "UPDATE"
 	OperationDelete = "DELETE"
+	// OperationConnect opens a connection to an object and writes nothing.
+	OperationConnect = "CONNECT"
 )
 
 // Request is one write, as an Admitter sees it.
 type Request struct {
-	Operation       string    // OperationCreate, OperationUpdate or OperationDelete
+	Operation       string    // OperationCreate, …
 	Kind            *api.Kind // as which the object is stored: core Events for events.k8s.io, say
+	As              *api.Kind // as which it is written: Kind, or another view of it
 	Subresource     string    // "" is the object itself
 	Namespace, Name string    // Name is "" when it is still to be generated
 	User            string
 	Groups          []string
-	Object          api.Object // may be changed; nil for a deletion
-	Old             api.Object // shared, must not be changed; nil for a creation
+	Object          api.Object // may be changed; nil for a deletion and a connection
+	Old             api.Object // shared, must not be changed; nil for a creation and a connection
 	DryRun          bool
+
+	replaced *bool // set by Replace
 }
 
 // Registry is the write path and the cache. See the package's documentation.

@@ -77,34 +77,18 @@ func (r *Registry) Update(ctx context.Context, gvr schema.GroupVersionResource, 
 func (r *Registry) update(ctx context.Context, k *kindRef, sub string, obj api.Object, cur *Entry, opts UpdateOptions) (*Entry, bool, error) {
 	kind, old := k.cache.kind, cur.obj
 	keepMeta(obj, old)
-	// What is prepared takes parts of the old object over, which admission may then change.
-	spare := old.DeepCopyObject().(api.Object)
-	switch sub {
-	case subStatus:
-		managed := obj.GetManagedFields()
-		if kind.Status.PrepareUpdate != nil {
-			kind.Status.PrepareUpdate(obj, spare)
-		}
-		copyMeta(obj, spare, managed)
-	case subFinalize:
-		ns, finalizers := obj.(*corev1.Namespace), obj.(*corev1.Namespace).Spec.Finalizers
-		managed := ns.ManagedFields
-		spare.(*corev1.Namespace).DeepCopyInto(ns)
-		ns.Spec.Finalizers, ns.ManagedFields = finalizers, managed
-	default:
-		if kind.Default != nil {
-			kind.Default(obj)
-		}
-		if kind.PrepareUpdate != nil {
-			kind.PrepareUpdate(obj, spare)
-		}
-	}
+	prepareUpdate(kind, sub, obj, old)
 	if err := r.admitPriorityClass(k, obj); err != nil {
 		return nil, false, err
 	}
-	if err := r.admit(ctx, Request{Operation: OperationUpdate, Kind: k.cache.kind, Subresource: sub, Namespace: obj.GetNamespace(), Name: obj.GetName(),
-		User: opts.User, Groups: opts.Groups, Object: obj, Old: old, DryRun: opts.DryRun}); err != nil {
+	replaced, err := r.admitted(ctx, Request{Operation: OperationUpdate, Kind: k.cache.kind, As: k.kind, Subresource: sub, Namespace: obj.GetNamespace(), Name: obj.GetName(),
+		User: opts.User, Groups: opts.Groups, Object: obj, Old: old, DryRun: opts.DryRun}, opts.unquestioned)
+	if err != nil {
 		return nil, false, err
+	}
+	if replaced {
+		obj.SetGeneration(old.GetGeneration()) // which is counted up once
+		prepareUpdate(kind, sub, obj, old)
 	}
 	turn, err := r.takeTurn(ctx, k)
 	if err != nil {
@@ -134,6 +118,32 @@ func (r *Registry) update(ctx context.Context, k *kindRef, sub string, obj api.O
 	return e, ok, err
 }
 
+// prepareUpdate fills in defaults, and carries over from old what a write of this part may not change.
+func prepareUpdate(kind *api.Kind, sub string, obj, old api.Object) {
+	// What is prepared takes parts of the old object over, which admission may then change.
+	spare := old.DeepCopyObject().(api.Object)
+	switch sub {
+	case subStatus:
+		managed := obj.GetManagedFields()
+		if kind.Status.PrepareUpdate != nil {
+			kind.Status.PrepareUpdate(obj, spare)
+		}
+		copyMeta(obj, spare, managed)
+	case subFinalize:
+		ns, finalizers := obj.(*corev1.Namespace), obj.(*corev1.Namespace).Spec.Finalizers
+		managed := ns.ManagedFields
+		spare.(*corev1.Namespace).DeepCopyInto(ns)
+		ns.Spec.Finalizers, ns.ManagedFields = finalizers, managed
+	default:
+		if kind.Default != nil {
+			kind.Default(obj)
+		}
+		if kind.PrepareUpdate != nil {
+			kind.PrepareUpdate(obj, spare)
+		}
+	}
+}
+
 func validateSub(kind *api.Kind, sub string, obj, old api.Object) field.ErrorList {
 	switch sub {
 	case subStatus:
@@ -160,7 +170,7 @@ func (r *Registry) replace(ctx context.Context, k *kindRef, obj api.Object, cur 
 		return nil, false, err
 	}
 	res, err := r.cfg.Store.Txn(ctx, raftstore.Txn{If: append(turn.compares(claim), unchangedSince(put.Key, cur)),
-		Then: append(turn.puts(claim), put), Term: opts.Term})
+		Then: append(append(turn.puts(claim), put), k.cache.forgotten(cur.key, obj, cur.obj)...), Term: opts.Term})
 	if errors.Is(err, raftstore.ErrLeaseNotFound) {
 		r.eventLeases.forget()
 		return r.replace(ctx, k, obj, cur, opts, turn, claim)
@@ -189,7 +199,7 @@ func (r *Registry) remove(ctx context.Context, k *kindRef, last api.Object, cur 
 	}
 	key := k.cache.prefix + cur.key
 	res, err := r.cfg.Store.Txn(ctx, raftstore.Txn{If: []raftstore.Compare{unchangedSince(key, cur)},
-		Then: []raftstore.Op{{Type: raftstore.OpDelete, Key: key}}, Term: opts.Term})
+		Then: append([]raftstore.Op{{Type: raftstore.OpDelete, Key: key}}, k.cache.forgotten(cur.key, nil, cur.obj)...), Term: opts.Term})
 	if err != nil {
 		return nil, false, storeError("delete "+k.kind.Resource, err)
 	}

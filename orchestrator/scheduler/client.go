@@ -26,16 +26,6 @@ type Client interface {
 	Bind(ctx context.Context, namespace, name string, uid types.UID, node string) error
 }
 
-// Policy takes part in decisions from outside the scheduler. *policies.Host satisfies it. Both
-// methods are asked once for a pod, about all nodes that passed the plugins, and must answer in the
-// nodes' order. An error leaves the pod unscheduled, with the error as the reason.
-type Policy interface {
-	// Filter returns a reason for each node that the pod must not use, "" for the others.
-	Filter(ctx context.Context, pod *corev1.Pod, nodes []*corev1.Node) ([]string, error)
-	// Score rates each node from 0 to framework.MaxScore.
-	Score(ctx context.Context, pod *corev1.Pod, nodes []*corev1.Node) ([]int64, error)
-}
-
 var (
 	podsResource       = corev1.SchemeGroupVersion.WithResource("pods")
 	nodesResource      = corev1.SchemeGroupVersion.WithResource("nodes")

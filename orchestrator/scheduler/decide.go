@@ -2,17 +2,14 @@ package scheduler
 
 import (
 	"context"
-	"fmt"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pintle/pintle/orchestrator/scheduler/framework"
 )
 
-// decide chooses the node for a pod: every plugin's filter, then the policy's, then the best sum of
+// decide chooses the node for a pod: every plugin's filter, then the policies', then the best sum of
 // weighted scores; of equal nodes the one with the fewest pods, then the first by name. Without a
 // node it returns a *FitError. It changes nothing.
-func decide(ctx context.Context, plugins []framework.Plugin, policy Policy, pod *framework.Pod, s *framework.State) (string, error) {
+func decide(ctx context.Context, plugins []framework.Plugin, policies *policyView, pod *framework.Pod, s *framework.State) (string, error) {
 	nodes := s.Nodes()
 	fit := &FitError{Nodes: len(nodes), Reasons: map[string]int{}, Plugins: map[string]bool{}}
 	prepared := make([]framework.Prepared, len(plugins))
@@ -36,17 +33,14 @@ nodes:
 		}
 		feasible = append(feasible, n)
 	}
-	feasible, err := filterByPolicy(ctx, policy, pod, feasible, fit)
+	feasible, said, err := filterByPolicy(ctx, policies, pod, feasible, s, fit)
 	if err != nil {
 		return "", err
 	}
 	if len(feasible) == 0 {
 		return "", fit
 	}
-	totals, err := score(ctx, prepared, policy, pod, feasible)
-	if err != nil {
-		return "", err
-	}
+	totals := score(prepared, feasible, said)
 	best := 0
 	for i := range feasible {
 		if totals[i] > totals[best] || (totals[i] == totals[best] && len(feasible[i].Pods) < len(feasible[best].Pods)) {
@@ -56,32 +50,30 @@ nodes:
 	return feasible[best].Name, nil
 }
 
-func filterByPolicy(ctx context.Context, policy Policy, pod *framework.Pod, nodes []*framework.Node, fit *FitError) ([]*framework.Node, error) {
-	if policy == nil || len(nodes) == 0 {
-		return nodes, nil
+// filterByPolicy asks the policies about the nodes that are left, and returns those that they leave, with what they say
+// of each; nil if they say nothing.
+func filterByPolicy(ctx context.Context, policies *policyView, pod *framework.Pod, nodes []*framework.Node, s *framework.State, fit *FitError) ([]*framework.Node, []verdict, error) {
+	said, err := policies.ask(ctx, pod, nodes, s)
+	if err != nil || said == nil {
+		return nodes, nil, err
 	}
-	reasons, err := policy.Filter(ctx, pod.Pod, apiNodes(nodes))
-	if err == nil && len(reasons) != len(nodes) {
-		err = fmt.Errorf("it answered for %d nodes of %d", len(reasons), len(nodes))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("filter nodes by policy: %w", err)
-	}
-	kept := nodes[:0]
-	for i, reason := range reasons {
-		if reason == "" {
-			kept = append(kept, nodes[i])
-		} else {
-			fit.Reasons[reason]++
+	kept := 0
+	for i, v := range said {
+		if v.reason != "" {
+			fit.Reasons[v.reason]++
+			fit.Plugins[policyPlugin] = true
+			continue
 		}
+		nodes[kept], said[kept] = nodes[i], v
+		kept++
 	}
-	return kept, nil
+	return nodes[:kept], said[:kept], nil
 }
 
-func score(ctx context.Context, prepared []framework.Prepared, policy Policy, pod *framework.Pod, nodes []*framework.Node) ([]int64, error) {
+func score(prepared []framework.Prepared, nodes []*framework.Node, said []verdict) []int64 {
 	totals := make([]int64, len(nodes))
 	if len(nodes) == 1 {
-		return totals, nil
+		return totals
 	}
 	scores := make([]int64, len(nodes))
 	for i := range prepared {
@@ -98,26 +90,8 @@ func score(ctx context.Context, prepared []framework.Prepared, policy Policy, po
 			totals[j] += scores[j] * prepared[i].Weight
 		}
 	}
-	if policy == nil {
-		return totals, nil
+	for j := range said {
+		totals[j] += said[j].score
 	}
-	scores, err := policy.Score(ctx, pod.Pod, apiNodes(nodes))
-	if err == nil && len(scores) != len(nodes) {
-		err = fmt.Errorf("it answered for %d nodes of %d", len(scores), len(nodes))
-	}
-	if err != nil {
-		return nil, fmt.Errorf("score nodes by policy: %w", err)
-	}
-	for j := range totals {
-		totals[j] += min(max(scores[j], 0), framework.MaxScore)
-	}
-	return totals, nil
-}
-
-func apiNodes(nodes []*framework.Node) []*corev1.Node {
-	out := make([]*corev1.Node, len(nodes))
-	for i, n := range nodes {
-		out[i] = n.Node
-	}
-	return out
+	return totals
 }

@@ -12,6 +12,10 @@
 // frequent first, and waits for a change that may help those who refused it, at least its back-off of 1 s
 // doubling to 10 s.
 //
+// Policies from outside (policy.go) are asked once for each pod, about all nodes that the plugins left, which they read as
+// records that are kept from pod to pod (policynodes.go); they may also order the queue, hold a pod back until others have
+// their nodes (permit.go), and speak last about one that fits nowhere.
+//
 // Where pods of lower priority stand in its way it preempts them (preempt.go) unless its preemptionPolicy is
 // Never: they are deleted gracefully, PodDisruptionBudgets are broken only where nothing else helps, and
 // status.nominatedNodeName names the node, whose room less important pods are not given meanwhile.

@@ -14,6 +14,8 @@ type FitError struct {
 	Plugins map[string]bool
 	// Preemption says why no node can be cleared for the pod, "" when one is.
 	Preemption string
+	// Policy is what policies say to that.
+	Policy string
 }
 
 // Error reads as kube-scheduler's message, its reasons ordered by count, most frequent first.
@@ -21,6 +23,19 @@ func (e *FitError) Error() string {
 	if e.Nodes == 0 {
 		return e.with("no nodes available to schedule pods")
 	}
+	reasons := e.byCount()
+	for i, reason := range reasons {
+		n := e.Reasons[reason]
+		if n == 1 && strings.HasPrefix(reason, "nodes ") {
+			reason = "node" + reason[len("nodes"):]
+		}
+		reasons[i] = fmt.Sprintf("%d %s", n, reason)
+	}
+	return e.with(fmt.Sprintf("0/%d nodes are available: %s.", e.Nodes, strings.Join(reasons, ", ")))
+}
+
+// byCount are the reasons, most frequent first.
+func (e *FitError) byCount() []string {
 	reasons := make([]string, 0, len(e.Reasons))
 	for reason := range e.Reasons {
 		reasons = append(reasons, reason)
@@ -31,15 +46,14 @@ func (e *FitError) Error() string {
 		}
 		return strings.Compare(a, b)
 	})
-	for i, reason := range reasons {
-		reasons[i] = fmt.Sprintf("%d %s", e.Reasons[reason], reason)
-	}
-	return e.with(fmt.Sprintf("0/%d nodes are available: %s.", e.Nodes, strings.Join(reasons, ", ")))
+	return reasons
 }
 
 func (e *FitError) with(message string) string {
-	if e.Preemption != "" {
-		message += " " + e.Preemption
+	for _, more := range []string{e.Preemption, e.Policy} {
+		if more != "" {
+			message += " " + more
+		}
 	}
 	return message
 }

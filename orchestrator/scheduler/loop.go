@@ -29,14 +29,18 @@ type loop struct {
 	preemptions chan preemption
 	preempted   chan types.UID // whose preemption has been written
 
-	state   *framework.State
-	queue   *queue
-	budgets map[string]budget // by namespace/name
+	state    *framework.State
+	policies *policyView
+	changed  <-chan struct{} // the policies
+	queue    *queue
+	budgets  map[string]budget // by namespace/name
 	// nominated are pods without a node for which one is being cleared; inFlight those whose preemption is
 	// being written.
 	nominated map[types.UID]nomination
 	inFlight  map[types.UID]bool
 	assumed   map[types.UID]*pending          // on a node in state, binding not yet seen in the watch
+	waiting   map[types.UID]*waitingPod       // of those, the ones that policies hold back
+	foreign   map[types.UID]*corev1.Pod       // without a node, of profiles that nobody serves here
 	synced    map[string]bool                 // by resource
 	seen      map[string]map[string]types.UID // by resource: what there is, by namespace/name
 	relist    map[string]map[string]types.UID // during a relist: what has come so far
@@ -63,6 +67,7 @@ func newLoop(cfg Config) *loop {
 		bound:    make(chan binding, 4*cfg.BindWriters),
 		reports:  make(chan report, 1024),
 		state:    framework.NewState(),
+		policies: newPolicyView(cfg.Policy),
 		queue:    newQueue(),
 
 		preemptions: make(chan preemption, 64),
@@ -72,6 +77,8 @@ func newLoop(cfg Config) *loop {
 		inFlight:    map[types.UID]bool{},
 
 		assumed: map[types.UID]*pending{},
+		waiting: map[types.UID]*waitingPod{},
+		foreign: map[types.UID]*corev1.Pod{},
 		synced:  map[string]bool{},
 		seen:    map[string]map[string]types.UID{},
 		relist:  map[string]map[string]types.UID{},
@@ -87,7 +94,12 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
 		case <-ctx.Done():
 			return nil
 		case c := <-l.changes:
-			l.apply(c)
+			l.apply(ctx, c)
+			continue
+		case <-l.policyChanges():
+			if !l.policiesChanged(ctx) {
+				return nil
+			}
 			continue
 		case b := <-l.bound:
 			l.settle(b)
@@ -102,7 +114,12 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
 				announced = true
 				close(ready)
 			}
-			next := l.queue.activate(l.cfg.Clock.Now())
+			now := l.cfg.Clock.Now()
+			expires := l.expire(now)
+			next := l.queue.activate(now)
+			if next == 0 || expires > 0 && expires < next {
+				next = expires
+			}
 			if p := l.queue.pop(); p != nil {
 				if !l.schedule(ctx, p) {
 					return nil
@@ -118,7 +135,11 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
 		case <-ctx.Done():
 			return nil
 		case c := <-l.changes:
-			l.apply(c)
+			l.apply(ctx, c)
+		case <-l.policyChanges():
+			if !l.policiesChanged(ctx) {
+				return nil
+			}
 		case b := <-l.bound:
 			l.settle(b)
 		case uid := <-l.preempted:
@@ -138,9 +159,21 @@ func (l *loop) schedule(ctx context.Context, p *pending) bool {
 	delete(l.nominated, pod.UID)
 	l.state.SetPod(pod, node)
 	l.assumed[pod.UID] = p
+	switch held, err := l.permit(ctx, p, node); {
+	case err != nil:
+		l.denied(p, err)
+		return true
+	case held:
+		return ctx.Err() == nil
+	}
+	return l.bind(ctx, p, node)
+}
+
+// bind hands a decision to a writer. It returns false when ctx has ended.
+func (l *loop) bind(ctx context.Context, p *pending, node string) bool {
 	for {
 		select {
-		case l.bindings <- binding{pending: p, pod: pod.Pod, node: node}:
+		case l.bindings <- binding{pending: p, pod: p.pod.Pod, node: node}:
 			return true
 		case b := <-l.bound: // writers that wait for us would never take the next binding
 			l.settle(b)
@@ -155,7 +188,7 @@ func (l *loop) schedule(ctx context.Context, p *pending) bool {
 func (l *loop) place(ctx context.Context, pod *framework.Pod) (string, error) {
 	restore := l.expect(pod)
 	node, err := guarded(func() (string, error) {
-		return decide(ctx, l.cfg.Plugins, l.cfg.Policy, pod, l.state)
+		return decide(ctx, l.cfg.Plugins, l.policies, pod, l.state)
 	})
 	expected := restore()
 	if err != nil || !expected {
@@ -205,6 +238,10 @@ func (l *loop) refused(ctx context.Context, p *pending, err error) bool {
 	if fit.Nodes > 0 && !l.inFlight[pod.UID] {
 		chosen, fit.Preemption, waits = l.preempt(ctx, pod)
 	}
+	nominate := ""
+	if chosen == nil && !l.inFlight[pod.UID] {
+		nominate = l.postFilter(ctx, pod, fit)
+	}
 	l.queue.park(p, l.cfg.Clock.Now(), fit.Plugins)
 	l.send(report{pod: pod.Pod, err: err})
 	wanted := preemption{pod: pod.Pod}
@@ -217,6 +254,11 @@ func (l *loop) refused(ctx context.Context, p *pending, err error) bool {
 				wanted.victims = append(wanted.victims, v.Pod)
 			}
 		}
+	case nominate != "" && nominate != pod.Status.NominatedNodeName:
+		l.nominated[pod.UID] = nomination{pod, nominate}
+		wanted.node = nominate
+	case nominate != "":
+		return true
 	case !waits && pod.Status.NominatedNodeName != "": // no node can be cleared any more
 		delete(l.nominated, pod.UID)
 	default:
@@ -260,7 +302,7 @@ func (l *loop) preempt(ctx context.Context, pod *framework.Pod) (chosen *candida
 	restore := l.expect(pod)
 	defer restore()
 	why, err := guarded(func() (why string, err error) {
-		chosen, why, err = preempt(ctx, l.cfg.Plugins, l.cfg.Policy, pod, l.state, slices.Collect(maps.Values(l.budgets)))
+		chosen, why, err = preempt(ctx, l.cfg.Plugins, l.policies, pod, l.state, slices.Collect(maps.Values(l.budgets)))
 		return why, err
 	})
 	if err != nil {
@@ -307,7 +349,7 @@ func (l *loop) settle(b binding) {
 }
 
 // apply records one event.
-func (l *loop) apply(c change) {
+func (l *loop) apply(ctx context.Context, c change) {
 	resource := c.gvr.Resource
 	if c.relist {
 		l.relist[resource] = map[string]types.UID{}
@@ -343,7 +385,7 @@ func (l *loop) apply(c change) {
 	}
 	switch obj := c.event.Object.(type) {
 	case *corev1.Pod:
-		l.setPod(obj)
+		l.setPod(ctx, obj)
 	case *corev1.Node:
 		var before *corev1.Node
 		if n := l.state.Node(obj.Name); n != nil {
@@ -384,6 +426,7 @@ func (l *loop) forget(resource, key string, uid types.UID) {
 	name := key[indexAfterSlash(key):]
 	switch resource {
 	case podsResource.Resource:
+		l.forgotten(uid)
 		delete(l.assumed, uid)
 		delete(l.nominated, uid)
 		l.queue.remove(uid)
@@ -408,7 +451,7 @@ func nodeMayHelp(before, now *corev1.Node) bool {
 
 // waitsForPods says whether a pod that comes, or whose labels change, may help one that these plugins refused.
 func waitsForPods(refused map[string]bool) bool {
-	return refused["InterPodAffinity"] || refused["PodTopologySpread"]
+	return refused["InterPodAffinity"] || refused["PodTopologySpread"] || refused[policyPlugin]
 }
 
 // podsLeave says whether the end of a pod may help: not where the nodes themselves are the reason.
@@ -432,9 +475,10 @@ func indexAfterSlash(key string) int {
 	return 0
 }
 
-func (l *loop) setPod(pod *corev1.Pod) {
+func (l *loop) setPod(ctx context.Context, pod *corev1.Pod) {
 	switch {
 	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
+		l.forgotten(pod.UID)
 		l.queue.remove(pod.UID)
 		delete(l.assumed, pod.UID)
 		delete(l.nominated, pod.UID)
@@ -443,6 +487,7 @@ func (l *loop) setPod(pod *corev1.Pod) {
 			l.queue.wake(podsLeave)
 		}
 	case pod.Spec.NodeName != "":
+		l.forgotten(pod.UID)
 		l.queue.remove(pod.UID)
 		delete(l.assumed, pod.UID)
 		delete(l.nominated, pod.UID)
@@ -453,12 +498,14 @@ func (l *loop) setPod(pod *corev1.Pod) {
 		l.state.SetPod(framework.NewPod(pod), pod.Spec.NodeName)
 	case l.assumed[pod.UID] != nil:
 		// Our binding is under way; it or its failure tells us more.
-	case pod.DeletionTimestamp != nil || len(pod.Spec.SchedulingGates) > 0 || pod.Spec.SchedulerName != l.cfg.Name:
+	case pod.DeletionTimestamp != nil || len(pod.Spec.SchedulingGates) > 0 || !l.takes(pod.Spec.SchedulerName):
+		l.foreignPod(pod)
 		l.queue.remove(pod.UID)
 		delete(l.nominated, pod.UID)
 	default:
 		p := framework.NewPod(pod)
-		l.queue.set(p)
+		l.arrived(pod)
+		l.queue.set(p, l.queueKey(ctx, p))
 		switch have, ok := l.nominated[pod.UID]; {
 		case pod.Status.NominatedNodeName != "": // also after a restart
 			l.nominated[pod.UID] = nomination{p, pod.Status.NominatedNodeName}

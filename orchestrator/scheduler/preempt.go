@@ -69,7 +69,7 @@ func mayPreempt(pod *framework.Pod, nominated *framework.Node) string {
 
 // preempt chooses the node to clear; nil with a message when none would do. It changes s while it tries,
 // and leaves it as it was.
-func preempt(ctx context.Context, plugins []framework.Plugin, policy Policy, pod *framework.Pod, s *framework.State, budgets []budget) (*candidate, string, error) {
+func preempt(ctx context.Context, plugins []framework.Plugin, policies *policyView, pod *framework.Pod, s *framework.State, budgets []budget) (*candidate, string, error) {
 	var candidates []*candidate
 	reasons := map[string]int{}
 	// What no end of a pod changes is asked once.
@@ -93,12 +93,12 @@ func preempt(ctx context.Context, plugins []framework.Plugin, policy Policy, pod
 			reasons[noVictims]++
 		}
 	}
-	if policy != nil && len(candidates) > 0 {
+	if policies.has(pod.Pod, hookPlace) && len(candidates) > 0 {
 		nodes := make([]*framework.Node, len(candidates))
 		for i, c := range candidates {
 			nodes[i] = c.node
 		}
-		kept, err := filterByPolicy(ctx, policy, pod, nodes, &FitError{Reasons: reasons})
+		kept, _, err := filterByPolicy(ctx, policies, pod, nodes, s, &FitError{Reasons: reasons, Plugins: map[string]bool{}})
 		if err != nil {
 			return nil, "", err
 		}

@@ -198,7 +198,7 @@ func TestANominationThatIsHopelessIsTakenBack(t *testing.T) {
 	l := newLoop(s.cfg)
 	l.state.SetNode(node("a", "1"))
 	l.state.SetPod(framework.NewPod(pod("equal", "1", ranked(9))), "a")
-	l.setPod(pod("high", "1", ranked(9), func(p *corev1.Pod) { p.Status.NominatedNodeName = "a" }))
+	l.setPod(context.Background(), pod("high", "1", ranked(9), func(p *corev1.Pod) { p.Status.NominatedNodeName = "a" }))
 	if !l.schedule(context.Background(), l.queue.pop()) {
 		t.Fatal("ended")
 	}
@@ -250,7 +250,7 @@ func TestOnlyWhatMayHelpWakesAParkedPod(t *testing.T) {
 	}
 	q := newQueue()
 	for name, refused := range map[string]map[string]bool{"nodes": byNode, "pods": byPods} {
-		q.set(framework.NewPod(pod(name, "1")))
+		q.set(framework.NewPod(pod(name, "1")), 0)
 		p := q.pop()
 		q.park(p, metav1.Unix(0, 0).Time, refused)
 	}

@@ -29,7 +29,8 @@ type queue struct {
 
 type pending struct {
 	pod      *framework.Pod
-	index    int // in the heap, -1 when not there
+	index    int   // in the heap, -1 when not there
+	key      int64 // a policy's: its place before its priority
 	attempts int
 	backoff  time.Time // not before
 	parked   time.Time // since when
@@ -42,16 +43,16 @@ func newQueue() *queue {
 }
 
 // set adds a pod or replaces what is known of it. A parked pod that changed is tried again.
-func (q *queue) set(pod *framework.Pod) {
+func (q *queue) set(pod *framework.Pod, key int64) {
 	p := q.pods[pod.UID]
 	if p == nil {
-		p = &pending{pod: pod, index: -1}
+		p = &pending{pod: pod, index: -1, key: key}
 		q.pods[pod.UID] = p
 		heap.Push(&q.active, p)
 		return
 	}
 	specChanged := p.pod.Generation != pod.Generation || len(p.pod.Labels) != len(pod.Labels)
-	p.pod = pod
+	p.pod, p.key = pod, key
 	if p.index >= 0 {
 		heap.Fix(&q.active, p.index)
 	} else if specChanged {
@@ -131,11 +132,14 @@ func (q *queue) activate(now time.Time) (next time.Duration) {
 	return next
 }
 
-// activeHeap orders by priority, then by age.
+// activeHeap orders by a policy's key, then by priority, then by age.
 type activeHeap []*pending
 
 func (h activeHeap) Len() int { return len(h) }
 func (h activeHeap) Less(i, j int) bool {
+	if h[i].key != h[j].key {
+		return h[i].key < h[j].key
+	}
 	a, b := h[i].pod, h[j].pod
 	if pa, pb := priority(a), priority(b); pa != pb {
 		return pa > pb

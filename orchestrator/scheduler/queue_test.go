@@ -16,7 +16,7 @@ func TestTheQueueGoesByPriorityThenAge(t *testing.T) {
 		return func(p *corev1.Pod) { p.CreationTimestamp = metav1.Unix(at, 0) }
 	}
 	for _, p := range []*corev1.Pod{pod("young", "1", made(2)), pod("old", "1", made(1)), pod("low", "1", ranked(-1), made(0)), pod("high", "1", ranked(5), made(9))} {
-		q.set(framework.NewPod(p))
+		q.set(framework.NewPod(p), 0)
 	}
 	for _, want := range []string{"high", "old", "young", "low"} {
 		if got := q.pop().pod.Name; got != want {
@@ -27,7 +27,7 @@ func TestTheQueueGoesByPriorityThenAge(t *testing.T) {
 
 func TestBackOffDoublesAndAParkedPodWaitsForHelp(t *testing.T) {
 	q, now := newQueue(), time.Unix(0, 0)
-	q.set(framework.NewPod(pod("p", "1")))
+	q.set(framework.NewPod(pod("p", "1")), 0)
 	for _, wait := range []time.Duration{1, 2, 4, 8, 10, 10} {
 		wait *= time.Second
 		p := q.pop()

@@ -30,11 +30,14 @@ type fakeClient struct {
 	conflict int // that many bindings fail
 	events   chan *corev1.Event
 	deleted  chan string
+	// nominations are those that were written; Update compares no versions, so that a status written at the same time
+	// may lose one again.
+	nominations map[string]string
 }
 
 func newFakeClient() *fakeClient {
 	return &fakeClient{objects: map[string]map[string]api.Object{}, watches: map[string][]chan watch.Event{},
-		bound: make(chan string, 100), events: make(chan *corev1.Event, 100), deleted: make(chan string, 100)}
+		bound: make(chan string, 100), events: make(chan *corev1.Event, 100), deleted: make(chan string, 100), nominations: map[string]string{}}
 }
 
 func (f *fakeClient) put(resource string, obj api.Object, kind watch.EventType) {
@@ -94,6 +97,11 @@ func (f *fakeClient) Create(_ context.Context, _ schema.GroupVersionResource, ob
 
 func (f *fakeClient) Update(_ context.Context, gvr schema.GroupVersionResource, _ string, obj api.Object) (api.Object, error) {
 	if gvr.Resource == "pods" {
+		if node := obj.(*corev1.Pod).Status.NominatedNodeName; node != "" {
+			f.mu.Lock()
+			f.nominations[obj.GetName()] = node
+			f.mu.Unlock()
+		}
 		f.put("pods", obj, watch.Modified)
 	}
 	return obj, nil

@@ -176,6 +176,15 @@ func (e *Engine) Image(_ context.Context, ref string) (runtime.Image, error) {
 // Images implements runtime.Engine.
 func (e *Engine) Images(context.Context) ([]runtime.Image, error) { return e.images.list(), nil }
 
+// Module reads the module of an image in the store.
+func (e *Engine) Module(_ context.Context, ref string) ([]byte, error) {
+	m, err := e.images.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	return os.ReadFile(e.images.modulePath(m))
+}
+
 // ImportImages implements runtime.Engine. An image without a module is runtime.ErrImageFormat, and
 // then none of the archive is taken. While the engine runs it returns when the modules are compiled,
 // which takes seconds for large ones the first time; when ctx ends before that, the images are in the

@@ -16,6 +16,7 @@ type Node struct {
 	Requested   Resource
 	Scored      Resource // Requested, with defaults for containers that ask for nothing
 	Pods        map[types.UID]*Pod
+	Version     uint64 // another one after each change of the node or its pods
 	ports       map[HostPort]int
 	required    int // pods with required anti-affinity
 	affine      int // pods with terms that count for scores
@@ -108,6 +109,12 @@ type State struct {
 	podNode    map[types.UID]string
 	namespaces map[string]labels.Set
 	list       []*Node // usable nodes by name; nil: to be made
+	version    uint64  // of the node that changed last
+}
+
+func (s *State) changed(n *Node) {
+	s.version++
+	n.Version = s.version
 }
 
 // NewState returns an empty one.
@@ -129,6 +136,7 @@ func (s *State) SetNode(node *corev1.Node) {
 	n := s.node(node.Name)
 	n.Node = node
 	n.Allocatable = FromList(node.Status.Allocatable)
+	s.changed(n)
 	s.list = nil
 }
 
@@ -152,7 +160,9 @@ func (s *State) dropIfEmpty(n *Node) {
 // SetPod records that pod occupies node, replacing what was recorded of the same UID.
 func (s *State) SetPod(pod *Pod, node string) {
 	s.RemovePod(pod.UID)
-	s.node(node).add(pod, 1)
+	n := s.node(node)
+	n.add(pod, 1)
+	s.changed(n)
 	s.podNode[pod.UID] = node
 }
 
@@ -164,6 +174,7 @@ func (s *State) RemovePod(uid types.UID) {
 	}
 	n := s.nodes[name]
 	n.add(n.Pods[uid], -1)
+	s.changed(n)
 	delete(s.podNode, uid)
 	s.dropIfEmpty(n)
 }

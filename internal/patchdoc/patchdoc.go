@@ -1,4 +1,6 @@
-package apiserver
+// Package patchdoc applies patches that somebody else wrote to JSON documents, in bounded memory and time. Its errors
+// are apimachinery's.
+package patchdoc
 
 import (
 	"bytes"
@@ -18,11 +20,11 @@ const (
 	maxPatchCopies = 100
 	// maxCopied is how many bytes they may add in all: each may double the object, so that 30 of them
 	// would fill the memory.
-	maxCopied = maxBody
+	maxCopied = 3 << 20
 )
 
-// applyJSONPatch is RFC 6902.
-func applyJSONPatch(doc, patch []byte) ([]byte, error) {
+// JSON is RFC 6902.
+func JSON(doc, patch []byte) ([]byte, error) {
 	operations, err := jsonpatch.DecodePatch(patch)
 	if err != nil {
 		return nil, apierrors.NewBadRequest("error decoding patch: " + err.Error())
@@ -65,9 +67,9 @@ func untilCopy(operations jsonpatch.Patch) (n int, isCopy bool) {
 	return len(operations), false
 }
 
-// applyMergePatch is RFC 7386, on decoded values: encoding each level again, as libraries do, takes
+// Merge is RFC 7386, on decoded values: encoding each level again, as libraries do, takes
 // seconds for a patch that nests deeply.
-func applyMergePatch(doc, patch []byte) ([]byte, error) {
+func Merge(doc, patch []byte) ([]byte, error) {
 	decode := func(raw []byte) (out any, err error) {
 		d := json.NewDecoder(bytes.NewReader(raw))
 		d.UseNumber() // numbers pass as they are written
