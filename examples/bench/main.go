@@ -2,7 +2,7 @@
 //
 //	go run . [-only=NAME[,NAME]] [-json=FILE]
 //
-// NAME is a table ("main", "store", "cluster"), or a table and a part of a row's name ("main/DNS"). With -json the rows are
+// NAME is a table ("main", "store", "cluster", "policies"), or a table and a part of a row's name ("main/DNS"). With -json the rows are
 // written as a JSON array too. A peer that can't run here is a row that says why. What is measured runs
 // in processes of its own, built from subject/; load goes to loopback and fresh network namespaces
 // only, and nothing stays on the host.
@@ -32,6 +32,7 @@ func measurements() []measurement {
 		startMeasurement(), memoryMeasurement(), servicesMeasurement(),
 		dnsMeasurement(), ingressMeasurement(), podsMeasurement(), binaryMeasurement(),
 		callsMeasurement("store", 1), stateMeasurement(), callsMeasurement("cluster", 3), failoverMeasurement(),
+		policiesMeasurement(1), policiesMeasurement(2),
 	}
 }
 
