@@ -313,7 +313,11 @@ func (in *Instance) GrowMemory(size uint64) error {
 	if pages <= have {
 		return nil
 	}
-	if _, ok := in.mod.Memory().Grow(uint32(pages - have)); !ok {
+	memory := in.mod.Memory()
+	if memory == nil {
+		return ErrMemory
+	}
+	if _, ok := memory.Grow(uint32(pages - have)); !ok {
 		return ErrMemory
 	}
 	return nil
