@@ -11,11 +11,12 @@ FUZZ ?= 10s
 quickstart: deps
 	$(GO) run ./examples/quickstart $(ARGS)
 
-# -race over everything but real containers, and the appliance, the story and the example policies, whose guests written
-# in Go a watched compiler is too slow for. To leave only wazero unwatched is no way: generic code that it shares with the standard library
-# (atomic.Pointer, sync.Map) is linked once, from either, and races are reported that are none. lint has vetted already.
+# Three packages at a time, whatever the cores: many of them wait more than they compute. -race over everything but real
+# containers, and the appliance, the story and the example policies, whose guests written in Go a watched compiler is too slow
+# for. To leave only wazero unwatched is no way: generic code that it shares with the standard library (atomic.Pointer,
+# sync.Map) is linked once, from either, and races are reported that are none. lint has vetted already.
 test: deps guests lint
-	$(GO) test -vet=off -race -timeout 20m $$($(GO) list ./... | grep -v -e /runtime/containerd -e /examples -e /orchestrator/appliance)
+	$(GO) test -vet=off -race -p 3 -timeout 20m $$($(GO) list ./... | grep -v -e /runtime/containerd -e /examples -e /orchestrator/appliance)
 	$(GO) test -vet=off -p 1 -timeout 20m ./runtime/containerd/... ./examples/... ./policies/examples/... ./orchestrator/appliance/...
 	cd internal/e2e && $(GO) test -race -timeout 20m ./controllerruntime
 	cd internal/e2e && $(GO) test -timeout 20m $$($(GO) list ./... | grep -v -e /controllerruntime -e /powerloss -e /linearizable)
@@ -52,7 +53,6 @@ lint:
 	$(GO) vet ./...
 	$(GO) vet -tags raftstore_faults ./raftstore/...
 	cd examples/bench && $(GO) vet ./...
-	cd internal/e2e && $(GO) vet ./...
 	CGO_ENABLED=0 $(GO) build ./...
 	GOOS=darwin CGO_ENABLED=0 $(GO) build ./...
 
