@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -22,17 +23,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fakeClient stores objects and feeds watches with an unbounded order of changes.
 type fakeClient struct {
-	mu       sync.Mutex
-	objects  map[string]map[string]api.Object // resource, namespace/name
-	watches  map[string][]chan watch.Event
-	bindings []string
-	bound    chan string
-	conflict int // that many bindings fail
-	events   chan *corev1.Event
-	deleted  chan string
-	// nominations are those that were written; Update compares no versions, so that a status written at the same time
-	// may lose one again.
-	nominations map[string]string
+	mu          sync.Mutex
+	objects     map[string]map[string]api.Object // resource, namespace/name
+	watches     map[string][]chan watch.Event
+	bindings    []string
+	bound       chan string
+	conflict    int // that many bindings fail
+	events      chan *corev1.Event
+	deleted     chan string
+	nominations map[string]string // that were written
+	version     int
 }
 
 func newFakeClient() *fakeClient {
@@ -46,6 +46,13 @@ func (f *fakeClient) put(resource string, obj api.Object, kind watch.EventType) 
 	if f.objects[resource] == nil {
 		f.objects[resource] = map[string]api.Object{}
 	}
+	f.store(resource, obj, kind)
+}
+
+func (f *fakeClient) store(resource string, obj api.Object, kind watch.EventType) {
+	obj = obj.DeepCopyObject().(api.Object)
+	f.version++
+	obj.SetResourceVersion(strconv.Itoa(f.version))
 	key := obj.GetNamespace() + "/" + obj.GetName()
 	if kind == watch.Deleted {
 		delete(f.objects[resource], key)
@@ -96,14 +103,18 @@ func (f *fakeClient) Create(_ context.Context, _ schema.GroupVersionResource, ob
 }
 
 func (f *fakeClient) Update(_ context.Context, gvr schema.GroupVersionResource, _ string, obj api.Object) (api.Object, error) {
-	if gvr.Resource == "pods" {
-		if node := obj.(*corev1.Pod).Status.NominatedNodeName; node != "" {
-			f.mu.Lock()
-			f.nominations[obj.GetName()] = node
-			f.mu.Unlock()
-		}
-		f.put("pods", obj, watch.Modified)
+	if gvr.Resource != "pods" {
+		return obj, nil
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if have := f.objects["pods"][obj.GetNamespace()+"/"+obj.GetName()]; have == nil || have.GetResourceVersion() != obj.GetResourceVersion() {
+		return nil, apierrors.NewConflict(gvr.GroupResource(), obj.GetName(), nil)
+	}
+	if node := obj.(*corev1.Pod).Status.NominatedNodeName; node != "" {
+		f.nominations[obj.GetName()] = node
+	}
+	f.store("pods", obj, watch.Modified)
 	return obj, nil
 }
 
