@@ -28,31 +28,7 @@ type Claim struct {
 }
 
 // Grant is one device, or a part of one, for one container.
-type Grant struct {
-	Container string `json:"container,omitempty"` // "": every container of the pod
-	GPU       string `json:"gpu"`                 // UUID
-
-	// MIG is the UUID of an instance that exists. Or Profile and Start ask for one that is made for the pod
-	// and destroyed with its claim; MIG is then filled in.
-	MIG     string `json:"mig,omitempty"`
-	Profile string `json:"profile,omitempty"`
-	Start   int    `json:"start,omitempty"` // the memory slice where it begins
-
-	// Share, in thousandths of the GPU, and Memory, in bytes, are for the mode Fractions. Without Memory it is
-	// the share's part of the GPU's. The driver enforces memory where it can (device.GPU.MemoryLimits, by
-	// LimitMemory); nothing enforces the share of time.
-	Share  int   `json:"share,omitempty"`
-	Memory int64 `json:"memory,omitempty"`
-	// Soft says that a memory limit that nothing enforces is enough.
-	Soft bool `json:"soft,omitempty"`
-}
-
-func (g Grant) device() string {
-	if g.MIG != "" {
-		return g.MIG
-	}
-	return g.GPU
-}
+type Grant = topology.Grant
 
 // claims are all claims, in memory and in a file.
 type claims struct {
@@ -173,7 +149,7 @@ func admitGrant(inv *Inventory, others []Grant, g Grant) error {
 	for _, o := range others {
 		if o.GPU == g.GPU {
 			same++
-			free = free.Minus(o.part(d))
+			free = free.Minus(o.Part(int64(d.MemoryBytes)))
 		}
 	}
 	if inv.Sharing.Mode != Fractions {
@@ -185,7 +161,7 @@ func admitGrant(inv *Inventory, others []Grant, g Grant) error {
 		}
 		return nil
 	}
-	part := g.part(d)
+	part := g.Part(int64(d.MemoryBytes))
 	switch {
 	case g.Share < 1 || g.Share > topology.Whole:
 		return fmt.Errorf("GPU %s: a share must be 1 to %d thousandths, not %d", g.GPU, topology.Whole, g.Share)
@@ -197,15 +173,6 @@ func admitGrant(inv *Inventory, others []Grant, g Grant) error {
 		return fmt.Errorf("GPU %s: %w: this driver limits no cgroup's memory; say that soft is enough, use MPS or a MIG instance", g.GPU, ErrNotEnforced)
 	}
 	return nil
-}
-
-// part is what a grant takes of a whole GPU in the mode Fractions.
-func (g Grant) part(d *Device) topology.Share {
-	memory := g.Memory
-	if memory == 0 {
-		memory = int64(d.MemoryBytes / topology.Whole * uint64(max(0, g.Share)))
-	}
-	return topology.Share{Milli: g.Share, Memory: memory}
 }
 
 func admitMIG(d *Device, others []Grant, g Grant) error {

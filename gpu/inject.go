@@ -44,13 +44,13 @@ func (m *Manager) Injection(pod, container string) (Injection, error) {
 		if g.Profile != "" && g.MIG == "" {
 			return Injection{}, fmt.Errorf("the MIG %s for pod %s was promised and isn't there; release the claim and make it again", g.Profile, pod)
 		}
-		visible = append(visible, g.device())
-		out.CDI = append(out.CDI, CDIKind+"="+g.device())
+		visible = append(visible, g.Device())
+		out.CDI = append(out.CDI, CDIKind+"="+g.Device())
 		d, ok := inv.Device(g.GPU)
 		if !ok {
 			continue
 		}
-		if part := g.part(d); g.Share > 0 {
+		if part := g.Part(int64(d.MemoryBytes)); g.Share > 0 {
 			share, memory = max(share, part.Milli), max(memory, part.Memory)
 		}
 		if d.NUMA >= 0 && !slices.Contains(out.NUMA, d.NUMA) {
@@ -111,7 +111,7 @@ func (m *Manager) LimitMemory(pod, container, cgroup string) error {
 			}
 			return fmt.Errorf("limit the GPU memory of pod %s: GPU %s: %w", pod, g.GPU, ErrNotEnforced)
 		}
-		if err := m.withSession(func(s Session) error { return s.LimitMemory(g.GPU, cgroup, uint64(g.part(d).Memory)) }); err != nil {
+		if err := m.withSession(func(s Session) error { return s.LimitMemory(g.GPU, cgroup, uint64(g.Part(int64(d.MemoryBytes)).Memory)) }); err != nil {
 			return fmt.Errorf("limit the GPU memory of pod %s: %w", pod, err)
 		}
 	}

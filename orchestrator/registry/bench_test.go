@@ -59,7 +59,7 @@ func BenchmarkBindPods(b *testing.B) {
 		if _, err := c.Create(b.Context(), core("pods"), pod(name)); err != nil {
 			b.Fatal(err)
 		}
-		if err := c.Bind(b.Context(), "default", name, "", "n1"); err != nil {
+		if err := c.Bind(b.Context(), "default", name, "", "n1", nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -94,9 +95,10 @@ func (c *Client) Delete(ctx context.Context, gvr schema.GroupVersionResource, na
 	return err
 }
 
-// Bind sets the pod's node if it has none yet, and answers a Conflict otherwise.
-func (c *Client) Bind(ctx context.Context, namespace, name string, uid types.UID, node string) error {
-	_, err := c.r.Bind(ctx, namespace, name, uid, node, CreateOptions{User: c.user, Groups: c.groups, Term: c.term, unquestioned: c.unquestioned})
+// Bind sets the pod's node and adds the annotations if it has no node yet, and answers a Conflict otherwise.
+func (c *Client) Bind(ctx context.Context, namespace, name string, uid types.UID, node string, annotations map[string]string) error {
+	_, err := c.r.BindObject(ctx, &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, UID: uid, Annotations: annotations},
+		Target: corev1.ObjectReference{Kind: "Node", Name: node}}, CreateOptions{User: c.user, Groups: c.groups, Term: c.term, unquestioned: c.unquestioned})
 	return err
 }
 

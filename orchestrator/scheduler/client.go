@@ -22,8 +22,8 @@ type Client interface {
 	Create(ctx context.Context, gvr schema.GroupVersionResource, obj api.Object) (api.Object, error)
 	Update(ctx context.Context, gvr schema.GroupVersionResource, subresource string, obj api.Object) (api.Object, error)
 	Delete(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string, opts metav1.DeleteOptions) error
-	// Bind sets the pod's node if it has none yet, and answers a Conflict otherwise.
-	Bind(ctx context.Context, namespace, name string, uid types.UID, node string) error
+	// Bind sets the pod's node and adds the annotations if it has no node yet, and answers a Conflict otherwise.
+	Bind(ctx context.Context, namespace, name string, uid types.UID, node string, annotations map[string]string) error
 }
 
 var (

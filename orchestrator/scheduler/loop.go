@@ -319,7 +319,7 @@ func (l *loop) writeBindings(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case b := <-l.bindings:
-			b.err = l.cfg.Client.Bind(ctx, b.pod.Namespace, b.pod.Name, b.pod.UID, b.node)
+			b.err = l.cfg.Client.Bind(ctx, b.pod.Namespace, b.pod.Name, b.pod.UID, b.node, nil)
 			if !send(ctx, l.bound, b) {
 				return nil
 			}

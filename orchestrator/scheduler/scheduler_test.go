@@ -131,7 +131,7 @@ func (f *fakeClient) Delete(_ context.Context, gvr schema.GroupVersionResource, 
 	return nil
 }
 
-func (f *fakeClient) Bind(_ context.Context, namespace, name string, _ types.UID, node string) error {
+func (f *fakeClient) Bind(_ context.Context, namespace, name string, _ types.UID, node string, _ map[string]string) error {
 	f.mu.Lock()
 	if f.conflict > 0 {
 		f.conflict--
