@@ -111,7 +111,9 @@ func (m *Manager) LimitMemory(pod, container, cgroup string) error {
 			}
 			return fmt.Errorf("limit the GPU memory of pod %s: GPU %s: %w", pod, g.GPU, ErrNotEnforced)
 		}
-		if err := m.withSession(func(s Session) error { return s.LimitMemory(g.GPU, cgroup, uint64(g.Part(int64(d.MemoryBytes)).Memory)) }); err != nil {
+		if err := m.withSession(func(s Session) error {
+			return s.LimitMemory(g.GPU, cgroup, uint64(g.Part(int64(d.MemoryBytes)).Memory))
+		}); err != nil {
 			return fmt.Errorf("limit the GPU memory of pod %s: %w", pod, err)
 		}
 	}
