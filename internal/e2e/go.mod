@@ -13,6 +13,7 @@ require (
 	github.com/pintle/pintle v0.0.0-00010101000000-000000000000
 	github.com/pintle/pintle/policies/compat/opa/builtins v0.0.0-00010101000000-000000000000
 	golang.org/x/mod v0.43.0
+	golang.org/x/tools v0.52.0
 	k8s.io/api v0.37.2
 	k8s.io/apimachinery v0.37.2
 	k8s.io/client-go v0.37.2

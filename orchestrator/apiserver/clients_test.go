@@ -317,12 +317,15 @@ func TestScaleBindingAndEviction(t *testing.T) {
 	if _, err := client.CoreV1().Pods("default").Create(ctx, pod, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	bind := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Target: corev1.ObjectReference{Kind: "Node", Name: "n"}}
+	bind := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Name: "p", Annotations: map[string]string{"chosen": "gpu-0"}}, Target: corev1.ObjectReference{Kind: "Node", Name: "n"}}
 	if err := client.CoreV1().Pods("default").Bind(ctx, bind, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := client.CoreV1().Pods("default").Bind(ctx, bind, metav1.CreateOptions{}); !apierrors.IsConflict(err) {
 		t.Fatal("bound twice:", err)
+	}
+	if bound, err := client.CoreV1().Pods("default").Get(ctx, "p", metav1.GetOptions{}); err != nil || bound.Annotations["chosen"] != "gpu-0" {
+		t.Fatal("what the binding says of the pod:", bound.Annotations, err)
 	}
 	if list, err := client.CoreV1().Pods("").List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=n"}); err != nil || len(list.Items) != 1 {
 		t.Fatal(list, err)

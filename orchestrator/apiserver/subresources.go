@@ -120,13 +120,10 @@ func (c *call) bind(w http.ResponseWriter, r *http.Request) error {
 	if binding.Target.Name == "" {
 		problems = append(problems, field.Required(field.NewPath("target", "name"), ""))
 	}
-	if len(binding.Annotations) > 0 || len(binding.Labels) > 0 {
-		problems = append(problems, field.Forbidden(field.NewPath("metadata"), "labels and annotations of a binding are not copied to the pod: set them on the pod"))
-	}
 	if len(problems) > 0 {
 		return apierrors.NewInvalid(schema.GroupKind{Kind: "Binding"}, c.name, problems)
 	}
-	if _, err := c.registry.Bind(r.Context(), c.namespace, c.name, binding.UID, binding.Target.Name, c.createOptions(opts)); err != nil {
+	if _, err := c.registry.BindObject(r.Context(), &binding, c.createOptions(opts)); err != nil {
 		return err
 	}
 	return c.writeObject(w, r, http.StatusCreated, success(), neg)
