@@ -144,3 +144,45 @@ func TestWhoIsWho(t *testing.T) {
 		})
 	}
 }
+
+// What is remembered of a certificate ends with it, and with the CA that vouched for it.
+func TestACertificateIsGoodAsLongAsItsCASaysSo(t *testing.T) {
+	ca, _ := pki.NewCA("ca", nil)
+	other, _ := pki.NewCA("ca", nil)
+	pair, err := ca.Issue(pki.ClientRequest("jane", "dev"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := pair.TLS()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, _ := x509.ParseCertificate(c.Certificate[0])
+	now, roots := time.Now(), ca
+	a := ClientCertificate(func() *x509.CertPool { return roots.Pool() }, func() time.Time { return now })
+	r := httptest.NewRequest("GET", "/", nil)
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{leaf}}
+	good := func() bool {
+		user, ok, err := a.Authenticate(r)
+		return ok && err == nil && user.Name == "jane"
+	}
+	for _, step := range []struct {
+		name string
+		at   time.Time
+		by   *pki.CA
+		good bool
+	}{
+		{"now", now, ca, true},
+		{"again", now, ca, true},
+		{"another CA", now, other, false},
+		{"the first CA", now, ca, true},
+		{"too late", leaf.NotAfter.Add(time.Second), ca, false},
+		{"too early", leaf.NotBefore.Add(-time.Second), ca, false},
+		{"in time", now, ca, true},
+	} {
+		now, roots = step.at, step.by
+		if good() != step.good {
+			t.Errorf("%s: good is %v", step.name, !step.good)
+		}
+	}
+}

@@ -4,13 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"crypto/x509"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"strings"
-	"time"
 
 	"github.com/pintle/pintle/internal/memnet"
 )
@@ -55,47 +52,6 @@ func WithAnonymous(a Authenticator) Authenticator {
 			return user, ok, err
 		}
 		return Anonymous().Authenticate(r)
-	})
-}
-
-// ClientCertificate takes the user from a client certificate: the common name is the user, the
-// organisations are the groups. roots returns the CAs that may vouch for clients; it is asked on
-// every request, so that a CA can be replaced. The TLS listener must ask for certificates
-// (tls.RequestClientCert or tls.VerifyClientCertIfGiven). now is the time for which a certificate must be good; nil is
-// time.Now.
-func ClientCertificate(roots func() *x509.CertPool, now func() time.Time) Authenticator {
-	if now == nil {
-		now = time.Now
-	}
-	return Func(func(r *http.Request) (*User, bool, error) {
-		if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-			return nil, false, nil
-		}
-		leaf := r.TLS.PeerCertificates[0]
-		pool := roots()
-		if pool == nil {
-			return nil, false, nil
-		}
-		intermediates := x509.NewCertPool()
-		for _, c := range r.TLS.PeerCertificates[1:] {
-			intermediates.AddCert(c)
-		}
-		if _, err := leaf.Verify(x509.VerifyOptions{
-			Roots:         pool,
-			Intermediates: intermediates,
-			CurrentTime:   now(),
-			KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
-		}); err != nil {
-			return nil, false, fmt.Errorf("verify client certificate of %q: %w", leaf.Subject.CommonName, err)
-		}
-		if leaf.Subject.CommonName == "" {
-			return nil, false, nil
-		}
-		return &User{
-			Name:   leaf.Subject.CommonName,
-			Groups: leaf.Subject.Organization,
-			Extra:  map[string][]string{ExtraCredentialID: {fmt.Sprintf("X509SHA256=%x", sha256.Sum256(leaf.Raw))}},
-		}, true, nil
 	})
 }
 
