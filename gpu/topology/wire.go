@@ -41,6 +41,10 @@ type Grant struct {
 	Memory int64 `json:"memory,omitempty"`
 	// Soft says that a memory limit that nothing enforces is enough.
 	Soft bool `json:"soft,omitempty"`
+
+	// Claim is the namespace/name of the ResourceClaim that the device comes from, "" where it is none. The claim holds
+	// the device then, and not the pod: several pods may share it, and it may outlive them.
+	Claim string `json:"claim,omitempty"`
 }
 
 // Device is the UUID of what is given: the MIG instance's, or the GPU's.
