@@ -11,8 +11,16 @@ import (
 
 // check reads every segment again and compares it with what is known of it.
 func (s *logStore) check(bad func(string, ...any)) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.poisoned == nil {
+		if err := s.settleLocked(); err != nil { // the newest then has its name
+			s.poisoned = fmt.Errorf("sync log: %w", err)
+			s.tail.Broadcast()
+			bad("log: %v", err)
+			return
+		}
+	}
 	for i, g := range s.segs {
 		name := filepath.Base(g.path)
 		b, err := os.ReadFile(g.path)

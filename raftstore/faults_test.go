@@ -36,7 +36,7 @@ func filled(t *testing.T, cfg Config) (dir, dump string) {
 		t.Fatal(err)
 	}
 	b = bytes.TrimRight(b, "\x00")
-	if err := os.WriteFile(path, append(b, make([]byte, 4096-len(b)%4096)...), 0o600); err != nil {
+	if err := os.WriteFile(path, append(b, make([]byte, statePage-len(b)%statePage)...), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	return dir, dump
@@ -92,7 +92,7 @@ func TestEveryDamagedPageIsAnErrorAndNoPanic(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		const size = 4096
+		const size = statePage
 		pages := len(good) / size
 		dice := rand.New(rand.NewPCG(7, 7))
 		refused, total := 0, 0
@@ -242,7 +242,7 @@ func TestAFileThatShrinksUnderTheStoreIsAnError(t *testing.T) {
 	if err := s.files.state.flush(s.m); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(filepath.Join(cfg.Dir, fileState), 3*4096); err != nil {
+	if err := os.Truncate(filepath.Join(cfg.Dir, fileState), 3*statePage); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Range(t.Context(), RangeRequest{Local: true}); !errors.Is(err, ErrCorrupt) {

@@ -99,7 +99,7 @@ func (s *Store) submitAnywhere(ctx context.Context, c *command) (result, error) 
 	}
 	defer func() { s.c.client.end(q) }()
 	c.request = q
-	data := putMessage(nil, 1, c.encode())
+	data := c.inEntry()
 	for tries := 0; ; tries++ {
 		r, err := s.try(ctx, data)
 		if tries > 0 && (err != nil || errors.Is(r.err, ErrClosed)) {
@@ -118,7 +118,7 @@ func (s *Store) submitAnywhere(ctx context.Context, c *command) (result, error) 
 				return result{}, err
 			}
 			c.request = q
-			data = putMessage(nil, 1, c.encode())
+			data = c.inEntry()
 			continue
 		case !r.lost:
 			return s.hasApplied(ctx, r)

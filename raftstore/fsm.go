@@ -76,8 +76,10 @@ type pending struct {
 	puts   []*version
 	dels   []*version
 	leases bool
-	bytes  int
+	bytes  int // of puts, without those that are spared
 	any    bool
+	spared int   // of puts
+	after  int64 // the revision that the last flush took: puts has every version after it
 }
 
 // result answers one command.
@@ -112,6 +114,7 @@ type work struct {
 	puts      []*version
 	dels      []*version
 	bytes     int
+	spared    int
 }
 
 // apply executes one log entry. An error means that this node cannot go on.
@@ -144,6 +147,8 @@ func (m *machine) apply(index, term uint64, data []byte) (_ []result, err error)
 		m.pending.puts = append(m.pending.puts, w.puts...)
 		m.pending.dels = append(m.pending.dels, w.dels...)
 		m.pending.bytes += w.bytes
+		m.pending.spared += w.spared
+		m.pending.tidyLocked()
 	}
 	// Published under mu, so that what the flusher takes and the view agree.
 	if w.rev != old.rev || w.compacted != old.compacted {
@@ -359,14 +364,10 @@ func (w *work) delete(dead []*version, rev int64, sub *uint32, r *OpResult) erro
 // append adds v to its key. Views share the arrays: each sees only what was there when it was made,
 // and only apply appends.
 func (w *work) append(v *version, vers []*version) {
-	v.fresh = true
 	w.root = w.root.with(v.key, append(vers, v), w.m.epoch)
 	w.log = append(w.log, v)
 	w.puts = append(w.puts, v)
-	w.bytes += len(v.key) + 200
-	if p := v.value.Load(); p != nil {
-		w.bytes += len(*p)
-	}
+	w.bytes += v.cost()
 }
 
 // detach takes a key away from the lease of its last version.
@@ -471,7 +472,11 @@ func (w *work) compact(rev int64) error {
 		if keep == 0 {
 			continue
 		}
-		w.dels = append(w.dels, vers[:keep]...)
+		for _, dead := range vers[:keep] {
+			if !w.spare(dead) {
+				w.dels = append(w.dels, dead)
+			}
+		}
 		if keep == len(vers) {
 			w.root = w.root.without(v.key, w.m.epoch)
 		} else {

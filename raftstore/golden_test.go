@@ -129,7 +129,7 @@ func shrinkState(t *testing.T, dir string) {
 	b, err := os.ReadFile(path)
 	if err == nil {
 		b = bytes.TrimRight(b, "\x00")
-		err = os.WriteFile(path, append(b, make([]byte, 4096-len(b)%4096)...), 0o644)
+		err = os.WriteFile(path, append(b, make([]byte, statePage-len(b)%statePage)...), 0o644)
 	}
 	if err != nil {
 		t.Fatal(err)

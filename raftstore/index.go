@@ -6,14 +6,14 @@ import (
 	"sync/atomic"
 )
 
-// version is one version of one key. All but value, fresh and spared is immutable.
+// version is one version of one key. All but value and spared is immutable.
 type version struct {
 	key              string
 	create, mod, ver int64
 	lease            int64
 	sub              uint32 // place among the writes of one revision
 	tomb             bool   // the key was deleted here
-	fresh, spared    bool   // not in the state file yet; never to be there. The flusher's.
+	spared           bool   // never to be in the state file; see spare.go. Set under the machine's step.
 	// value is set while the value is only in memory, and nil once it is in the state file.
 	value atomic.Pointer[[]byte]
 }

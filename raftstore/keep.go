@@ -16,6 +16,11 @@ func (s *Store) keep(ctx context.Context) {
 		select {
 		case <-timer.C:
 		case <-s.kick:
+		case <-s.overfull:
+			if term := s.Term(); term != 0 {
+				s.forget(ctx, &past, term)
+			}
+			continue
 		case <-ctx.Done():
 			return
 		case <-s.fail.done:
@@ -36,12 +41,7 @@ func (s *Store) keep(ctx context.Context) {
 			if next > 0 && next < wait {
 				wait = next
 			}
-			v := s.m.view.Load()
-			if target := past.target(now, v.rev, v.compacted); target > 0 && !s.cfg.NoAutoCompact {
-				if _, err := s.submitHere(ctx, &command{compact: target, term: term}); err != nil && ctx.Err() == nil {
-					s.cfg.Logger.Debug("history not compacted", "revision", target, "error", err)
-				}
-			}
+			s.forget(ctx, &past, term)
 		}
 		if err := s.cutLog(); err != nil && ctx.Err() == nil {
 			s.cfg.Logger.Debug("log not cut", "error", err)
@@ -49,6 +49,30 @@ func (s *Store) keep(ctx context.Context) {
 		timer.Reset(wait)
 	}
 }
+
+// forget compacts what need not be kept.
+func (s *Store) forget(ctx context.Context, past *history, term uint64) {
+	v := s.m.view.Load()
+	target := past.target(s.cfg.Clock.Now(), v.rev, v.compacted)
+	if target == 0 || s.cfg.NoAutoCompact {
+		return
+	}
+	if _, err := s.submitHere(ctx, &command{compact: target, term: term}); err != nil && ctx.Err() == nil {
+		s.cfg.Logger.Debug("history not compacted", "revision", target, "error", err)
+	}
+}
+
+// forgetSoon wakes the keeper on a busy store: what a second of writes leaves behind would take too long to forget at
+// once, for no write is applied meanwhile.
+func (s *Store) forgetSoon() {
+	v := s.m.view.Load()
+	if over := v.rev - v.compacted - s.cfg.RetainRevisions; !s.cfg.NoAutoCompact && over > max(s.cfg.RetainRevisions/4, forgetAtLeast) {
+		signal(s.overfull)
+	}
+}
+
+// forgetAtLeast revisions are worth an entry of the log.
+const forgetAtLeast = 1000
 
 // cutLog has raft take a snapshot when the log is large, however few its entries are.
 func (s *Store) cutLog() error {

@@ -14,18 +14,22 @@ import (
 )
 
 // logStore is raft's log in plain append-only files. A StoreLogs is one write; the sync comes behind it,
-// see logSync.
+// see logSync, and so does the name of a new file, see recycle.go.
 // Entries leave at the front by whole segments and at the back by truncation.
 type logStore struct {
 	dir  string
 	hook func(op string) error // faults by label, for tests
 	ring *keyring
 
+	cutting sync.Mutex     // held while files leave the log, which is done without mu. Taken before mu.
+	making  sync.WaitGroup // files that are being made ahead
+
 	mu       sync.RWMutex
 	segs     []*segment // ascending and contiguous; the last one is written to
-	spares   []spare    // to be written over
-	segBytes uint32     // when a new segment begins
-	first    uint64     // 0: empty
+	spares   []spare    // for segments to come
+	ahead    aheadState
+	segBytes uint32 // when a new segment begins
+	first    uint64 // 0: empty
 	bytes    int64
 	buf      []byte
 	readOnly bool
@@ -36,6 +40,7 @@ type logStore struct {
 type segment struct {
 	f       *os.File
 	path    string
+	name    string // the path that it gets with the next sync; "": it has it
 	first   uint64
 	offsets []uint32
 	size    uint32
@@ -43,6 +48,7 @@ type segment struct {
 	seal    *sealer // the run of what this process appends
 	synced  uint32  // up to here it is durable
 	room    uint32  // what the file has; beyond size are zeros, or entries before first
+	asked   bool    // the file after it is being made, or was
 }
 
 func (g *segment) last() uint64 { return g.first + uint64(len(g.offsets)) - 1 }
@@ -82,6 +88,13 @@ func scanLog(s *logStore) (*logStore, error) {
 			return nil, fmt.Errorf("open log %s: %w", name, err)
 		}
 	}
+	if len(names) > 0 && !s.readOnly {
+		// A process that was killed may have named a file without having synced that.
+		if err := syncDir(dir); err != nil {
+			_ = s.Close()
+			return nil, fmt.Errorf("open log: %w", err)
+		}
+	}
 	s.setFirst()
 	s.durable = s.lastLocked()
 	return s, nil
@@ -119,9 +132,6 @@ func (s *logStore) openSegment(name string, newest bool) error {
 	if err != nil {
 		return err
 	}
-	if good < len(b) && !newest {
-		return fmt.Errorf("%w: entry %d", ErrCorrupt, first+uint64(len(offsets)))
-	}
 	mode := os.O_RDWR
 	if s.readOnly {
 		mode = os.O_RDONLY
@@ -131,7 +141,12 @@ func (s *logStore) openSegment(name string, newest bool) error {
 		return err
 	}
 	if good < len(b) && !s.readOnly {
-		if err := truncateSynced(f, int64(good)); err != nil {
+		// Of a segment that others follow it is room, or the next one does not begin where it ends: that is refused above.
+		cut := f.Truncate
+		if newest {
+			cut = func(size int64) error { return truncateSynced(f, size) }
+		}
+		if err := cut(int64(good)); err != nil {
 			_ = f.Close()
 			return err
 		}
@@ -319,6 +334,7 @@ func (s *logStore) storeLocked(logs []*raft.Log) error {
 	if s.first == 0 {
 		s.setFirst() // and where the front was cut, it stays cut
 	}
+	s.makeAheadLocked(g)
 	return nil
 }
 
@@ -355,18 +371,19 @@ func (g *segment) makeRoom(n int) {
 func (s *logStore) writableLocked(next uint64) (*segment, error) {
 	if n := len(s.segs); n > 0 {
 		g := s.segs[n-1]
-		if len(g.offsets) > 0 && g.size < s.segBytes && g.sealable(s.ring) {
-			return g, nil
+		if len(g.offsets) > 0 && g.sealable(s.ring) {
+			if g.size < s.segBytes {
+				return g, nil
+			}
+			if g.name == "" { // one at a time
+				if next := s.followLocked(next); next != nil {
+					return next, nil
+				}
+			}
 		}
-		// Only the newest segment may have a tail, or room.
+		// Only the newest segment may have a tail.
 		if err := s.settleLocked(); err != nil {
 			return nil, err
-		}
-		if g.room > g.size {
-			if err := truncateSynced(g.f, int64(g.size)); err != nil {
-				return nil, err
-			}
-			g.room = g.size
 		}
 		if len(g.offsets) == 0 {
 			if g.first == next && g.sealable(s.ring) {
@@ -377,38 +394,42 @@ func (s *logStore) writableLocked(next uint64) (*segment, error) {
 			}
 		}
 	}
-	path := filepath.Join(s.dir, fmt.Sprintf("%020d", next)+segSuffix)
-	seal := s.ring.sealer()
-	header := encodeSegHeader(next, seal.id)
-	f, room, err := s.reuseLocked(path, header, seal.id)
-	if f == nil && err == nil {
-		f, room, err = newSegmentFile(path, header)
-	}
+	path, seal := s.segPath(next), s.ring.sealer()
+	f, err := newSegmentFile(path, encodeSegHeader(next, seal.id))
 	if err != nil {
 		return nil, err
 	}
-	if err := syncDir(s.dir); err != nil {
-		_ = f.Close()
-		return nil, err
-	}
-	g := &segment{f: f, path: path, first: next, size: segHeader, synced: segHeader, room: room, key: seal.id, seal: seal}
-	s.segs = append(s.segs, g)
-	s.bytes += segHeader
-	return g, nil
+	return s.beginLocked(&segment{f: f, path: path, first: next, room: segHeader, key: seal.id, seal: seal}), nil
 }
 
-func newSegmentFile(path string, header []byte) (f *os.File, room uint32, err error) {
-	if f, err = os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600); err != nil {
-		return nil, 0, err
+func (s *logStore) segPath(first uint64) string {
+	return filepath.Join(s.dir, fmt.Sprintf("%020d", first)+segSuffix)
+}
+
+// beginLocked adds a segment that has a header.
+func (s *logStore) beginLocked(g *segment) *segment {
+	g.size, g.synced = segHeader, segHeader
+	s.segs = append(s.segs, g)
+	s.bytes += segHeader
+	return g
+}
+
+func newSegmentFile(path string, header []byte) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, err
 	}
 	if _, err = f.Write(header); err == nil {
 		err = f.Sync()
 	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
 	if err != nil {
 		_ = f.Close()
-		return nil, 0, err
+		return nil, err
 	}
-	return f, segHeader, nil
+	return f, nil
 }
 
 // dropLocked removes the file of segment i, for good.
@@ -424,21 +445,51 @@ func (s *logStore) dropLocked(i int) error {
 
 // DeleteRange implements raft.LogStore: lo to hi inclusive, always at one of the two ends.
 func (s *logStore) DeleteRange(lo, hi uint64) error {
+	s.cutting.Lock()
+	defer s.cutting.Unlock()
+	gone, err := s.cut(lo, hi)
+	for _, g := range gone { // in their order: what a crash leaves is contiguous
+		if err == nil {
+			err = s.retire(g)
+		} else {
+			_ = g.f.Close()
+		}
+	}
+	if err != nil && len(gone) > 0 {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.poisoned == nil {
+			s.poisoned = fmt.Errorf("truncate log: %w", err)
+			s.tail.Broadcast()
+		}
+		return s.poisoned
+	}
+	return err
+}
+
+// cut takes entries out of the log. What it returns has left it at the front, and its files are still there.
+func (s *logStore) cut(lo, hi uint64) (gone []*segment, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.poisoned != nil {
-		return s.poisoned
-	}
-	s.stillLocked()
-	defer s.cutLocked()
-	if s.poisoned != nil {
-		return s.poisoned
+		return nil, s.poisoned
 	}
 	if s.first == 0 {
-		return nil
+		return nil, nil
 	}
-	var err error
-	switch last := s.lastLocked(); {
+	last := s.lastLocked()
+	if hi >= last || s.segs[len(s.segs)-1].name != "" {
+		if err := s.settleLocked(); err != nil {
+			s.poisoned = fmt.Errorf("sync log: %w", err)
+		}
+		if s.poisoned != nil {
+			s.tail.Broadcast()
+			return nil, s.poisoned
+		}
+		defer s.cutLocked()
+		last = s.lastLocked() // it may have waited
+	}
+	switch {
 	case lo <= s.first && hi >= last:
 		// From the back: a crash in the middle leaves a contiguous log.
 		for len(s.segs) > 0 && err == nil {
@@ -446,22 +497,25 @@ func (s *logStore) DeleteRange(lo, hi uint64) error {
 		}
 		s.setFirst()
 	case lo <= s.first:
-		for err == nil && s.segs[0].last() <= hi {
-			err = s.retireLocked()
+		for s.segs[0].last() <= hi {
+			gone = append(gone, s.segs[0])
+			s.bytes -= int64(s.segs[0].size)
+			s.segs = s.segs[1:]
 		}
+		s.segs = slices.Clone(s.segs)
 		// What remains of a segment below hi reappears when the log is opened again. It is
 		// committed history below a snapshot, and harms nobody.
 		s.first = max(s.segs[0].first, hi+1)
 	case hi >= last:
 		err = s.truncateBackLocked(lo)
 	default:
-		return fmt.Errorf("%w: delete entries %d to %d out of %d to %d", ErrInvalid, lo, hi, s.first, last)
+		return nil, fmt.Errorf("%w: delete entries %d to %d out of %d to %d", ErrInvalid, lo, hi, s.first, last)
 	}
 	if err != nil {
 		s.poisoned = fmt.Errorf("truncate log: %w", err)
-		return s.poisoned
+		return nil, s.poisoned
 	}
-	return nil
+	return gone, nil
 }
 
 func (s *logStore) truncateBackLocked(lo uint64) error {
@@ -486,6 +540,12 @@ func (s *logStore) truncateBackLocked(lo uint64) error {
 
 // Close syncs what is left and closes the files.
 func (s *logStore) Close() error {
+	s.cutting.Lock()
+	defer s.cutting.Unlock()
+	s.mu.Lock()
+	s.ahead.closing = true
+	s.mu.Unlock()
+	s.making.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var err error

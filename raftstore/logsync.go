@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"fmt"
+	"os"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -59,19 +60,62 @@ func (s *logStore) syncOrWaitLocked() {
 		s.tail.Wait()
 		return
 	}
-	g, last := s.segs[len(s.segs)-1], s.lastLocked()
-	size := g.size
+	w := s.writtenLocked()
 	s.running = true
 	s.mu.Unlock()
-	err := s.syncFile(g)
+	err := s.makeDurable(w)
 	s.mu.Lock()
 	s.running = false
 	if err != nil {
 		s.poisoned = fmt.Errorf("sync log: %w", err)
 	} else {
-		g.synced, s.durable = size, last
+		s.durableLocked(w)
 	}
 	s.tail.Broadcast()
+}
+
+// written is what one sync makes durable: the newest segment, and while that has no name yet, the end of the one before.
+type written struct {
+	before, newest         *segment // before may be nil
+	beforeSize, newestSize uint32
+	last                   uint64
+}
+
+func (s *logStore) writtenLocked() written {
+	n := len(s.segs)
+	w := written{newest: s.segs[n-1], newestSize: s.segs[n-1].size, last: s.lastLocked()}
+	if w.newest.name != "" && n > 1 && s.segs[n-2].synced < s.segs[n-2].size {
+		w.before, w.beforeSize = s.segs[n-2], s.segs[n-2].size
+	}
+	return w
+}
+
+// makeDurable gives a segment its name when everything that the name stands for is durable: the entries before it, its
+// header and its entries.
+func (s *logStore) makeDurable(w written) error {
+	if w.before != nil && !broken(ruleSegmentBefore) {
+		if err := s.syncFile(w.before); err != nil {
+			return err
+		}
+	}
+	if err := s.syncFile(w.newest); err != nil || w.newest.name == "" {
+		return err
+	}
+	if err := os.Rename(w.newest.path, w.newest.name); err != nil {
+		return err
+	}
+	return syncDir(s.dir)
+}
+
+func (s *logStore) durableLocked(w written) {
+	if w.before != nil {
+		w.before.synced = w.beforeSize
+	}
+	g := w.newest
+	g.synced, s.durable = w.newestSize, w.last
+	if g.name != "" {
+		g.path, g.name = g.name, ""
+	}
 }
 
 func (s *logStore) syncFile(g *segment) error {
@@ -96,12 +140,12 @@ func (s *logStore) stillLocked() {
 // settleLocked syncs what is left itself: before something that stands on it is written.
 func (s *logStore) settleLocked() error {
 	s.stillLocked()
-	if n := len(s.segs); n > 0 && s.durable < s.lastLocked() {
-		g := s.segs[n-1]
-		if err := s.syncFile(g); err != nil {
+	if len(s.segs) > 0 && s.durable < s.lastLocked() {
+		w := s.writtenLocked()
+		if err := s.makeDurable(w); err != nil {
 			return err
 		}
-		g.synced, s.durable = g.size, s.lastLocked()
+		s.durableLocked(w)
 		s.tail.Broadcast()
 	}
 	return nil

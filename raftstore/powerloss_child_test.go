@@ -85,6 +85,15 @@ var powerLossScripts = map[string]func(*powerLoss){
 		c.write(2, 10, 8000)
 		c.close()
 	},
+	"segments are made ahead": func(c *powerLoss) {
+		c.segBytes = 64 << 10
+		c.open("data")
+		c.write(6, 12, 4000)
+		c.close()
+		c.open("data")
+		c.write(2, 10, 4000)
+		c.close()
+	},
 	"compaction and leases": func(c *powerLoss) {
 		c.open("data")
 		for range 8 {
@@ -175,6 +184,7 @@ var powerLossScripts = map[string]func(*powerLoss){
 	},
 	// Killed while it writes, and started again: what recovery does is interrupted, too.
 	"kills": func(c *powerLoss) {
+		c.segBytes = 24 << 10 // segments begin all the time
 		c.open("data")
 		c.write(6, 1_000_000, 500)
 	},

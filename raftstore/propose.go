@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -98,7 +99,7 @@ func (s *Store) submitHere(ctx context.Context, c *command) (result, error) {
 	if err := s.waitLeading(ctx); err != nil {
 		return result{}, err
 	}
-	p := &proposal{data: putMessage(nil, 1, c.encode()), done: make(chan struct{})}
+	p := &proposal{data: c.inEntry(), done: make(chan struct{})}
 	select {
 	case s.proposals <- p:
 	case <-s.fail.done:
@@ -160,11 +161,11 @@ gather:
 			break gather
 		}
 	}
-	data = make([]byte, 0, size)
-	for _, p := range batch {
-		data = append(data, p.data...)
+	parts := make([][]byte, len(batch))
+	for i, p := range batch {
+		parts[i] = p.data
 	}
-	return batch, data
+	return batch, bytes.Join(parts, nil) // which does not clear what it fills
 }
 
 func (s *Store) commit(batch []*proposal, data []byte) {

@@ -189,7 +189,7 @@ func TestWhatIsWrittenIsThePublishedProtobuf(t *testing.T) {
 		"Entry": func() []byte {
 			var b []byte
 			for range d.IntN(3) {
-				b = putMessage(b, 1, d.command().encode())
+				b = append(b, inEntry(t, d.command())...)
 			}
 			return b
 		},
@@ -299,4 +299,17 @@ func TestCommandsAndRecordsAreReadBack(t *testing.T) {
 			t.Fatalf("%x became %x", b, again)
 		}
 	}
+}
+
+// inEntry is the command as the store writes it, which must fit exactly.
+func inEntry(t *testing.T, c *command) []byte {
+	t.Helper()
+	b := c.inEntry()
+	if want := putMessage(nil, 1, c.encode()); !bytes.Equal(b, want) {
+		t.Fatalf("%x, want %x", b, want)
+	}
+	if c.txn != nil && cap(b) != len(b) {
+		t.Fatalf("%d bytes have room for %d", len(b), cap(b))
+	}
+	return b
 }

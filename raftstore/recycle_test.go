@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -148,4 +149,118 @@ func TestSparesOfAnotherKeyAreNotWrittenOver(t *testing.T) {
 	if n := spareFiles(t, log); n != 0 {
 		t.Fatalf("%d spares outlive a change of keys", n)
 	}
+}
+
+func TestANewSegmentWaitsForNoSyncAndHasNoNameBefore(t *testing.T) {
+	dir := t.TempDir()
+	hold, held := make(chan struct{}), make(chan struct{}, 100)
+	var holding atomic.Bool
+	log, err := openLog(dir, &keyring{}, func(op string) error {
+		if op == "log sync" && holding.Load() {
+			held <- struct{}{}
+			<-hold
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	fillLog(t, log, 30)
+	if err := log.DeleteRange(1, 28); err != nil {
+		t.Fatal(err)
+	}
+	segments := func(dir string) int {
+		files, _ := filepath.Glob(filepath.Join(dir, "*"+segSuffix))
+		return len(files)
+	}
+	before := segments(dir)
+	holding.Store(true)
+	for i := uint64(31); i <= 40; i += 2 { // ten megabytes: more than a segment
+		two := []*raft.Log{{Index: i, Term: 1, Data: fmt.Appendf(make([]byte, 1<<20), "%d", i)}, {Index: i + 1, Term: 1, Data: fmt.Appendf(make([]byte, 1<<20), "%d", i+1)}}
+		if err := log.StoreLogs(two); err != nil {
+			t.Fatal(err)
+		}
+		log.syncSoon()
+	}
+	<-held
+	if n := segments(dir); n != before {
+		t.Errorf("%d segments, want the %d that there were: a name came before the sync", n, before)
+	}
+	var e raft.Log
+	if err := log.GetLog(40, &e); err != nil || e.Index != 40 {
+		t.Error("what was written cannot be read: ", err)
+	}
+	if d := log.durableIndex(); d != 30 {
+		t.Errorf("durable up to %d", d)
+	}
+	// Killed now, the log has what has a name.
+	killed := filepath.Join(t.TempDir(), "log")
+	if err := os.CopyFS(killed, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openLog(killed, &keyring{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last, _ := again.LastIndex()
+	if last < 30 || last >= 40 {
+		t.Errorf("it ends at %d", last)
+	}
+	checkLog(t, again, 29, last)
+	if n := spareFiles(t, again); n != 0 {
+		t.Errorf("%d spares are still there", n)
+	}
+	fillLog(t, again, last+20)
+	checkLog(t, again, 29, last+20)
+	_ = again.Close()
+	close(hold)
+	if err := log.waitDurable(40); err != nil {
+		t.Fatal(err)
+	}
+	if n := segments(dir); n != before+1 {
+		t.Errorf("%d segments, want %d", n, before+1)
+	}
+	checkLog(t, log, 29, 40)
+}
+
+func TestAFileIsMadeAheadAndTheLogGoesOnWithoutOne(t *testing.T) {
+	dir := t.TempDir()
+	log, err := openLog(dir, &keyring{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fillLog(t, log, 6)
+	log.making.Wait()
+	ahead, _ := filepath.Glob(filepath.Join(dir, "*"+aheadSuffix))
+	if len(ahead) != 1 {
+		t.Fatalf("%d files are ready, want 1", len(ahead))
+	}
+	fillLog(t, log, 10) // it is taken
+	if _, err := os.Stat(ahead[0]); !os.IsNotExist(err) {
+		t.Errorf("it was not used: %v", err)
+	}
+	checkLog(t, log, 1, 10)
+	// Nothing can be made in a folder that takes no files of that name; a segment begins all the same.
+	log.making.Wait()
+	log.mu.Lock()
+	log.dropSparesLocked()
+	log.ahead.running = true // none is asked for
+	log.mu.Unlock()
+	fillLog(t, log, 30)
+	checkLog(t, log, 1, 30)
+	// Cut off in the middle of one that was made ahead, and written again.
+	if err := log.DeleteRange(9, 30); err != nil {
+		t.Fatal(err)
+	}
+	fillLog(t, log, 20)
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := openLog(dir, &keyring{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	checkLog(t, again, 1, 20)
 }

@@ -132,6 +132,8 @@ func (s *logStore) reseal() error {
 }
 
 func (s *logStore) resealNext() (done bool, err error) {
+	s.cutting.Lock()
+	defer s.cutting.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.poisoned != nil {

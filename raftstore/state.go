@@ -32,6 +32,7 @@ type stateFile struct {
 	flushing sync.Mutex
 	// durable and brought are what StateMeta says, guarded by flushing.
 	durable, brought uint64
+	flushed          time.Time // guarded by flushing
 	hook             func(op string) error
 	ring             *keyring
 }
@@ -47,10 +48,15 @@ var (
 // allBuckets are those of the file. Everything in them is a Blob.
 var allBuckets = [][]byte{bucketMeta, bucketLease, bucketSession, bucketRev, bucketVal}
 
+// statePage is the size of the pages of a file that is made now, in bytes. Objects of an API often have 1 to 3 KiB, of
+// which pages of 4 KiB waste half.
+const statePage = 8 << 10
+
 func boltOptions() *bolt.Options {
 	return &bolt.Options{
 		Timeout:      time.Second, // the folder's lock is taken: nobody else should be here
 		FreelistType: bolt.FreelistMapType,
+		PageSize:     statePage,
 		// Growing a mapping waits for every reader, a backup to a slow writer included. Address
 		// space costs nothing, so stores never have to.
 		InitialMmapSize: initialMmap,
@@ -298,6 +304,7 @@ func (m *machine) install(v *view, byKey map[string][]*version) {
 		}
 	}
 	v.root = buildIndex(byKey)
+	m.pending.after = v.rev
 	m.publish(v)
 }
 
@@ -333,7 +340,7 @@ func (m *machine) takeStill() (taken, error) {
 		}
 	}
 	t.sessions = m.takeSessions()
-	m.pending = pending{}
+	m.pending = pending{after: t.view.rev}
 	return t, nil
 }
 
@@ -363,9 +370,11 @@ func (s *stateFile) flushTaken(t taken) error {
 		s.lost = fmt.Errorf("flush: %w", err)
 		return s.lost
 	}
-	s.durable = t.applied
+	s.durable, s.flushed = t.applied, time.Now()
 	for _, v := range t.puts {
-		v.value.Store(nil) // from now on it is read from the file
+		if !v.spared {
+			v.value.Store(nil) // from now on it is read from the file
+		}
 	}
 	return nil
 }
@@ -380,11 +389,13 @@ func (s *stateFile) writeTaken(t *taken) error {
 }
 
 func writeTaken(tx *bolt.Tx, t *taken, seal *sealer) error {
-	t.spare()
 	rev, val := tx.Bucket(bucketRev), tx.Bucket(bucketVal)
 	// Keys only ever grow: full pages, not half-full ones.
 	rev.FillPercent, val.FillPercent = 0.95, 0.95
 	for _, v := range t.puts {
+		if v.spared {
+			continue
+		}
 		k := v.diskKey()
 		if err := rev.Put(k, seal.blob(nil, placeIn(bucketRev, k), encodeRecord(v, nil))); err != nil {
 			return err
@@ -429,6 +440,13 @@ func writeTaken(tx *bolt.Tx, t *taken, seal *sealer) error {
 
 func putMeta(tx *bolt.Tx, m *stateMeta, seal *sealer) error {
 	return tx.Bucket(bucketMeta).Put(keyMeta, seal.blob(nil, placeIn(bucketMeta, keyMeta), m.encode()))
+}
+
+// sinceFlush is how long ago the last flush ended.
+func (s *stateFile) sinceFlush() time.Duration {
+	s.flushing.Lock()
+	defer s.flushing.Unlock()
+	return time.Since(s.flushed)
 }
 
 func (s *stateFile) durableIndex() uint64 {

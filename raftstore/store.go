@@ -31,6 +31,7 @@ type Store struct {
 	// flushEnded is closed when nothing is flushed any more.
 	flushEnded chan struct{}
 	kick       chan struct{} // the keeper has something new to look at
+	overfull   chan struct{} // there is more of the past than is to be kept
 	running    atomic.Bool
 	// committing counts the commits that may be waiting for raft's answer.
 	committing atomic.Int64
@@ -67,7 +68,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{cfg: cfg, fail: &failure{done: make(chan struct{})}, started: make(chan struct{}),
 		ready: make(chan struct{}), stopped: make(chan struct{}), proposals: make(chan *proposal, 256),
-		dirty: make(chan struct{}, 1), room: make(chan struct{}, 1), flushEnded: make(chan struct{}), kick: make(chan struct{}, 1),
+		dirty: make(chan struct{}, 1), room: make(chan struct{}, 1), flushEnded: make(chan struct{}), kick: make(chan struct{}, 1), overfull: make(chan struct{}, 1),
 		leaderChanged: make(chan struct{}), deadlines: map[int64]time.Time{}}
 	if cfg.Network != nil {
 		s.c = newCluster(&cfg)
@@ -365,6 +366,11 @@ func (s *Store) flushLoop(ctx context.Context) {
 			select {
 			case <-s.dirty:
 			case <-timer.C:
+				// A snapshot may have flushed meanwhile, and what is flushed late is often forgotten first.
+				if left := flushEvery - s.files.state.sinceFlush(); left > 0 {
+					timer.Reset(left)
+					continue
+				}
 				break wait
 			case <-ctx.Done():
 				return
@@ -394,7 +400,9 @@ func (s *Store) throttle() {
 
 const (
 	flushEvery = time.Second
-	flushBytes = 2 << 20 // more at a time holds up the log's syncs: the disk is the same
+	// What is forgotten before it is flushed counts for nothing here, and never gets to the file. More at a time holds up
+	// the log's syncs for longer than the tail of the latencies bears.
+	flushBytes = 12 << 20
 	// Above this much unflushed, writes wait: the disk is slower than the log.
 	flushStall = 64 << 20
 )
@@ -429,6 +437,7 @@ func (f fsm) Apply(l *raft.Log) any {
 		return nil
 	}
 	signal(f.s.dirty)
+	f.s.forgetSoon()
 	f.s.throttle()
 	return results
 }

@@ -47,6 +47,12 @@ func putMessage(b []byte, num protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(b, v)
 }
 
+// beginMessage writes what comes before the fields of a message, which take size bytes.
+func beginMessage(b []byte, num protowire.Number, size int) []byte {
+	b = protowire.AppendTag(b, num, protowire.BytesType)
+	return protowire.AppendVarint(b, uint64(size))
+}
+
 // eachField calls fn for every field: with v for a number, with bs (which aliases b) for bytes.
 func eachField(b []byte, fn func(num protowire.Number, v uint64, bs []byte) error) error {
 	for len(b) > 0 {
@@ -103,15 +109,18 @@ type command struct {
 
 type leaseGrant struct{ ttlMillis int64 }
 
-func (c *command) encode() []byte {
-	var b []byte
+func (c *command) encode() []byte { return c.append(nil) }
+
+func (c *command) append(b []byte) []byte {
 	if c.request.client != 0 {
-		b = putMessage(b, 6, c.request.encode())
+		q := c.request.encode()
+		b = append(beginMessage(b, 6, len(q)), q...)
 	}
 	b = putVarint(b, 8, c.term)
 	switch {
 	case c.txn != nil:
-		b = putMessage(b, 1, encodeTxn(c.txn))
+		b = beginMessage(b, 1, c.txn.wireSize())
+		b = appendTxn(b, c.txn)
 	case c.compact != 0:
 		b = putVarint(b, 2, uint64(c.compact))
 	case c.grant != nil:
@@ -124,6 +133,22 @@ func (c *command) encode() []byte {
 		b = putVarint(b, 7, uint64(c.version))
 	}
 	return b
+}
+
+// inEntry is the command as a field of an Entry. Most of what the store allocates for a write is this, so it is one piece,
+// of the size that it takes.
+func (c *command) inEntry() []byte {
+	if c.txn == nil {
+		return putMessage(nil, 1, c.encode())
+	}
+	n := c.txn.wireSize()
+	n += protowire.SizeTag(1) + protowire.SizeVarint(uint64(n))
+	if c.request.client != 0 {
+		n += protowire.SizeTag(6) + protowire.SizeBytes(len(c.request.encode()))
+	}
+	n += sizeVarint(8, c.term)
+	b := make([]byte, 0, protowire.SizeTag(1)+protowire.SizeBytes(n))
+	return c.append(beginMessage(b, 1, n))
 }
 
 func decodeEntry(b []byte) ([]command, error) {
@@ -182,29 +207,25 @@ func decodeCommand(b []byte) (command, error) {
 	return c, err
 }
 
-func encodeTxn(t *Txn) []byte {
-	var b, sub []byte
+func appendTxn(b []byte, t *Txn) []byte {
 	for i := range t.If {
 		c := &t.If[i]
-		sub = putString(sub[:0], 1, c.Key)
-		sub = putVarint(sub, 2, uint64(c.Target))
-		sub = putVarint(sub, 3, uint64(c.Relation))
-		sub = putVarint(sub, 4, uint64(c.Int))
-		sub = putBytes(sub, 5, c.Value)
-		b = putMessage(b, 1, sub)
+		b = beginMessage(b, 1, c.wireSize())
+		b = putString(b, 1, c.Key)
+		b = putVarint(b, 2, uint64(c.Target))
+		b = putVarint(b, 3, uint64(c.Relation))
+		b = putVarint(b, 4, uint64(c.Int))
+		b = putBytes(b, 5, c.Value)
 	}
-	b = encodeOps(b, 2, t.Then)
-	b = encodeOps(b, 3, t.Else)
+	b = appendOps(b, 2, t.Then)
+	b = appendOps(b, 3, t.Else)
 	return putVarint(b, 4, t.Term)
 }
 
-func encodeOps(b []byte, num protowire.Number, ops []Op) []byte {
+func appendOps(b []byte, num protowire.Number, ops []Op) []byte {
 	for i := range ops {
 		o := &ops[i]
-		size := o.wireSize()
-		b = slices.Grow(b, size+10)
-		b = protowire.AppendTag(b, num, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(size))
+		b = beginMessage(b, num, o.wireSize())
 		b = putVarint(b, 1, uint64(o.Type))
 		b = putString(b, 2, o.Key)
 		b = putBytes(b, 3, o.Value)
@@ -213,20 +234,42 @@ func encodeOps(b []byte, num protowire.Number, ops []Op) []byte {
 	return b
 }
 
-// wireSize is how many bytes the fields of o take.
-func (o *Op) wireSize() int {
-	n := 0
-	for _, v := range []uint64{uint64(o.Type), uint64(o.Lease)} {
-		if v != 0 {
-			n += 1 + protowire.SizeVarint(v)
-		}
+// The wireSizes are how many bytes the fields of a message take.
+
+func (t *Txn) wireSize() int {
+	n := sizeVarint(4, t.Term)
+	for i := range t.If {
+		n += protowire.SizeTag(1) + protowire.SizeBytes(t.If[i].wireSize())
 	}
-	for _, l := range []int{len(o.Key), len(o.Value)} {
-		if l != 0 {
-			n += 1 + protowire.SizeBytes(l)
+	for _, ops := range [][]Op{t.Then, t.Else} {
+		for i := range ops {
+			n += protowire.SizeTag(2) + protowire.SizeBytes(ops[i].wireSize())
 		}
 	}
 	return n
+}
+
+func (c *Compare) wireSize() int {
+	return sizeLen(1, len(c.Key)) + sizeVarint(2, uint64(c.Target)) + sizeVarint(3, uint64(c.Relation)) +
+		sizeVarint(4, uint64(c.Int)) + sizeLen(5, len(c.Value))
+}
+
+func (o *Op) wireSize() int {
+	return sizeVarint(1, uint64(o.Type)) + sizeLen(2, len(o.Key)) + sizeLen(3, len(o.Value)) + sizeVarint(4, uint64(o.Lease))
+}
+
+func sizeVarint(num protowire.Number, v uint64) int {
+	if v == 0 {
+		return 0
+	}
+	return protowire.SizeTag(num) + protowire.SizeVarint(v)
+}
+
+func sizeLen(num protowire.Number, n int) int {
+	if n == 0 {
+		return 0
+	}
+	return protowire.SizeTag(num) + protowire.SizeBytes(n)
 }
 
 func decodeTxn(b []byte) (*Txn, error) {

@@ -38,6 +38,7 @@ var workloads = []workload{
 	{script: "many small writes at once", weight: 2, open: single},
 	{script: "snapshots cut the log", weight: 2, open: single, renames: "snapshot"},
 	{script: "segments are written over", weight: 3, open: single},
+	{script: "segments are made ahead", weight: 3, open: single},
 	{script: "compaction and leases", weight: 3, open: single},
 	{script: "backup and restore", weight: 3, open: single},
 	{script: "kills", weight: 3, kills: 250, open: single},

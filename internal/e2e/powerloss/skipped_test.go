@@ -21,20 +21,25 @@ func TestEverySyncIsNeeded(t *testing.T) {
 	for _, test := range []struct {
 		name, script string
 		deaf         func(kind, string) bool
+		// named, when set, is a file's old and new name: what is lost is lost once it has the new one.
+		named [2]string
 	}{
-		{"the log", "writes and flushes", file("data/log/*.seg")},
-		{"the log's folder", "first start", folder("data/log")},
-		{"the log's folder, later", "snapshots cut the log", folder("data/log")},
-		{"the header over an old one", "segments are written over", file("data/log/*.spare")},
-		{"the state file", "snapshots cut the log", file("data/state.db")},
-		{"the snapshot's note", "snapshots cut the log", file("data/snapshot.tmp")},
-		{"FORMAT", "first start", file("data/FORMAT.tmp")},
-		{"the store's folder", "first start", folder("data")},
-		{"the folder above it", "first start", folder(".")},
-		{"the keys", "data keys are rotated", file("data/KEYS.tmp")},
-		{"the state file that is sealed", "sealed and unsealed", file("data/state.db.new")},
-		{"the state that arrives", "a snapshot is installed, sealed", file("cluster/n3/state.arriving")},
-		{"the restored state", "backup and restore", file("restored/state.db")},
+		{name: "the log", script: "writes and flushes", deaf: file("data/log/*.seg")},
+		{name: "the log's folder", script: "first start", deaf: folder("data/log")},
+		{name: "the log's folder, later", script: "snapshots cut the log", deaf: folder("data/log")},
+		{name: "a segment over an old one", script: "segments are written over", deaf: file("data/log/*.spare")},
+		{name: "a segment that was made ahead", script: "segments are made ahead", deaf: file("data/log/*.ahead"),
+			named: [2]string{"*.ahead", "*.seg"}},
+		{name: "the name of a segment", script: "segments are made ahead", deaf: folder("data/log"), named: [2]string{"*.ahead", "*.seg"}},
+		{name: "the state file", script: "snapshots cut the log", deaf: file("data/state.db")},
+		{name: "the snapshot's note", script: "snapshots cut the log", deaf: file("data/snapshot.tmp")},
+		{name: "FORMAT", script: "first start", deaf: file("data/FORMAT.tmp")},
+		{name: "the store's folder", script: "first start", deaf: folder("data")},
+		{name: "the folder above it", script: "first start", deaf: folder(".")},
+		{name: "the keys", script: "data keys are rotated", deaf: file("data/KEYS.tmp")},
+		{name: "the state file that is sealed", script: "sealed and unsealed", deaf: file("data/state.db.new")},
+		{name: "the state that arrives", script: "a snapshot is installed, sealed", deaf: file("cluster/n3/state.arriving")},
+		{name: "the restored state", script: "backup and restore", deaf: file("restored/state.db")},
 	} {
 		t.Run(strings.ReplaceAll(test.name, " ", "-"), func(t *testing.T) {
 			w := workloads[slices.IndexFunc(workloads, func(w workload) bool { return w.script == test.script })]
@@ -44,6 +49,14 @@ func TestEverySyncIsNeeded(t *testing.T) {
 			}
 			if test.script == "a snapshot is installed, sealed" {
 				c.from = w.renamed(c.rec) // it counts once it takes the place of the state file
+			}
+			if test.named[0] != "" {
+				c.from = slices.IndexFunc(c.rec, func(o op) bool {
+					return o.kind == move && match(test.named[0], o.name) && match(test.named[1], o.newName)
+				})
+				if c.from < 0 {
+					t.Fatal("no file got that name")
+				}
 			}
 			// What is lost is lost soon, or a later sync makes up for it. The zeros ahead of the log are 128 operations.
 			c.to = min(c.from+250, len(c.rec))
@@ -84,14 +97,21 @@ func match(pattern, path string) bool {
 	return ok && err == nil
 }
 
-// The same for a store that is built to acknowledge writes before they are synced.
-func TestAnAckBeforeTheSyncIsFound(t *testing.T) {
-	w := workloads[1]
-	rec := record(t, buildChild(t, "raftstore_faults"), w.script, 0, "RAFTSTORE_BROKEN=sync before ack")
-	c := cutter{rec: rec, open: w.open, seed: 3, enough: 1}
-	losses := c.cut(t.Context(), t.TempDir(), 1500)
-	if len(losses) == 0 {
-		t.Fatal("nothing was lost")
+// The same for a store that is built to acknowledge writes before they are synced, or to begin a segment of the log
+// before the one before it is synced.
+func TestABrokenOrderIsFound(t *testing.T) {
+	for _, test := range []struct{ rule, script string }{
+		{"sync before ack", "writes and flushes"},
+		{"segment before", "segments are made ahead"},
+	} {
+		t.Run(strings.ReplaceAll(test.rule, " ", "-"), func(t *testing.T) {
+			rec := record(t, buildChild(t, "raftstore_faults"), test.script, 0, "RAFTSTORE_BROKEN="+test.rule)
+			c := cutter{rec: rec, open: single, seed: 3, enough: 1}
+			losses := c.cut(t.Context(), t.TempDir(), 1500)
+			if len(losses) == 0 {
+				t.Fatal("nothing was lost")
+			}
+			t.Log(losses[0])
+		})
 	}
-	t.Log(losses[0])
 }
