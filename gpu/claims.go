@@ -25,7 +25,84 @@ type Claim struct {
 	Pod    string  `json:"pod"`            // its UID
 	Name   string  `json:"name,omitempty"` // namespace/name, for people and metrics
 	Grants []Grant `json:"grants"`
+	// Init names the containers that have ended before the pod's others start, Sidecars those that run beside all
+	// others, beside an init container too. What an init container has, the others may have after it.
+	Init     []string `json:"init,omitempty"`
+	Sidecars []string `json:"sidecars,omitempty"`
 }
+
+// place is what a grant takes something of: a GPU, or an instance that exists or is to be made.
+type place struct {
+	gpu, mig, profile string
+	start             int
+}
+
+func placeOf(g Grant) place {
+	if g.Profile != "" {
+		return place{gpu: g.GPU, profile: g.Profile, start: g.Start}
+	}
+	return place{gpu: g.GPU, mig: g.MIG}
+}
+
+// taking is how much grants take of a place: units, or thousandths and bytes.
+type taking struct {
+	units, share int
+	memory       int64
+}
+
+func (t taking) plus(g Grant) taking {
+	if g.Share == 0 && g.Memory == 0 {
+		t.units++
+	}
+	t.share, t.memory = t.share+g.Share, t.memory+g.Memory
+	return t
+}
+
+// counted are the grants by which a claim takes devices: the lasting containers' ones, and what an init container, with
+// the sidecars, takes beyond them.
+func (c Claim) counted() []Grant {
+	if len(c.Init) == 0 {
+		return c.Grants
+	}
+	out := make([]Grant, 0, len(c.Grants))
+	last, beside := map[place]taking{}, map[place]taking{}
+	for _, g := range c.Grants {
+		if slices.Contains(c.Init, g.Container) {
+			continue
+		}
+		at := placeOf(g)
+		out, last[at] = append(out, g), last[at].plus(g)
+		if slices.Contains(c.Sidecars, g.Container) {
+			beside[at] = beside[at].plus(g)
+		}
+	}
+	for _, name := range c.Init {
+		first := maps.Clone(beside)
+		for _, g := range c.Grants {
+			if g.Container != name {
+				continue
+			}
+			at := placeOf(g)
+			first[at] = first[at].plus(g)
+			more := taking{first[at].units - last[at].units, first[at].share - last[at].share, first[at].memory - last[at].memory}
+			if more.units <= 0 && more.share <= 0 && more.memory <= 0 {
+				continue
+			}
+			g.Share, g.Memory = max(0, more.share), max(0, more.memory)
+			if more.units <= 0 {
+				g.Share = max(1, g.Share)
+			}
+			out, last[at] = append(out, g), last[at].plus(g)
+		}
+	}
+	return out
+}
+
+// entire says that a grant is of all of a GPU, where GPUs are shared by fractions.
+func entire(g Grant) bool { return g.Claim != "" || g.Share == 0 && g.Memory == 0 }
+
+// shared says that two grants come from one ResourceClaim, which holds the device for all its pods.
+func shared(a, b Grant) bool { return a.Claim != "" && a.Claim == b.Claim && a.Device() == b.Device() }
 
 // Grant is one device, or a part of one, for one container.
 type Grant = topology.Grant
@@ -120,10 +197,12 @@ func admit(inv *Inventory, byPod map[string]Claim, c Claim) error {
 	}
 	others := make([]Grant, 0, len(byPod))
 	for _, pod := range slices.Sorted(maps.Keys(byPod)) {
-		others = append(others, byPod[pod].Grants...)
+		others = append(others, byPod[pod].counted()...)
 	}
-	for i, g := range c.Grants {
-		if err := admitGrant(inv, append(others, c.Grants[:i]...), g); err != nil {
+	grants := c.counted()
+	for i, g := range grants {
+		before := slices.DeleteFunc(slices.Concat(others, grants[:i]), func(o Grant) bool { return shared(o, g) })
+		if err := admitGrant(inv, before, g); err != nil {
 			return err
 		}
 	}
@@ -145,30 +224,52 @@ func admitGrant(inv *Inventory, others []Grant, g Grant) error {
 	case d.MIG.Enabled:
 		return fmt.Errorf("GPU %s is divided by MIG: grant one of its instances", g.GPU)
 	}
-	same, free := 0, topology.Share{Milli: topology.Whole, Memory: int64(d.MemoryBytes)}
-	for _, o := range others {
-		if o.GPU == g.GPU {
-			same++
-			free = free.Minus(o.Part(int64(d.MemoryBytes)))
+	whole := topology.Share{Milli: topology.Whole, Memory: int64(d.MemoryBytes)}
+	part := func(g Grant) topology.Share {
+		if entire(g) {
+			return whole
 		}
+		return g.Part(int64(d.MemoryBytes))
+	}
+	units := func(g Grant) int {
+		if g.Claim != "" { // it has the GPU to itself, however GPUs are shared
+			return inv.Sharing.shares()
+		}
+		return 1
+	}
+	same, free := 0, whole
+	var claimed []string
+	for _, o := range others {
+		if o.GPU != g.GPU || o.Claim != "" && slices.Contains(claimed, o.Claim) {
+			continue
+		}
+		if o.Claim != "" {
+			claimed = append(claimed, o.Claim)
+		}
+		same += units(o)
+		free = free.Minus(part(o))
 	}
 	if inv.Sharing.Mode != Fractions {
 		if g.Share != 0 || g.Memory != 0 {
 			return fmt.Errorf("GPU %s is shared as %q: a share and a memory limit need the mode %q", g.GPU, inv.Sharing.Mode, Fractions)
 		}
-		if same >= inv.Sharing.shares() {
+		if same+units(g) > inv.Sharing.shares() {
 			return fmt.Errorf("GPU %s: %w: %d of %d shares", g.GPU, ErrTaken, same, inv.Sharing.shares())
 		}
 		return nil
 	}
-	part := g.Part(int64(d.MemoryBytes))
+	asked := part(g)
 	switch {
+	case entire(g):
+		if !asked.Fits(free) {
+			return fmt.Errorf("GPU %s: %w: all of it is asked for", g.GPU, ErrTaken)
+		}
 	case g.Share < 1 || g.Share > topology.Whole:
 		return fmt.Errorf("GPU %s: a share must be 1 to %d thousandths, not %d", g.GPU, topology.Whole, g.Share)
 	case g.Memory < 0 || uint64(g.Memory) > d.MemoryBytes:
 		return fmt.Errorf("GPU %s has %d bytes of memory, not %d", g.GPU, d.MemoryBytes, g.Memory)
-	case !part.Fits(free):
-		return fmt.Errorf("GPU %s: %w: %d thousandths and %d bytes are free, %d and %d are asked for", g.GPU, ErrTaken, free.Milli, free.Memory, part.Milli, part.Memory)
+	case !asked.Fits(free):
+		return fmt.Errorf("GPU %s: %w: %d thousandths and %d bytes are free, %d and %d are asked for", g.GPU, ErrTaken, free.Milli, free.Memory, asked.Milli, asked.Memory)
 	case g.Share < topology.Whole && !g.Soft && !d.MemoryLimits:
 		return fmt.Errorf("GPU %s: %w: this driver limits no cgroup's memory; say that soft is enough, use MPS or a MIG instance", g.GPU, ErrNotEnforced)
 	}

@@ -70,6 +70,10 @@ func (m *Manager) makeInstances(inv *Inventory, c Claim) (Claim, error) {
 			if g.Profile == "" {
 				continue
 			}
+			if j := slices.IndexFunc(c.Grants[:i], func(o Grant) bool { return placeOf(o) == placeOf(*g) }); j >= 0 { // an init container's
+				g.MIG = c.Grants[j].MIG
+				continue
+			}
 			d, _ := inv.Device(g.GPU)
 			layout, _ := d.layout(nil)
 			p, _ := layout.Profile(g.Profile)
@@ -95,10 +99,12 @@ func (m *Manager) destroyInstances(c Claim) error {
 		if err != nil {
 			return err
 		}
+		var done []string
 		for _, g := range c.Grants {
-			if g.Profile == "" || g.MIG == "" {
+			if g.Profile == "" || g.MIG == "" || slices.Contains(done, g.MIG) {
 				continue
 			}
+			done = append(done, g.MIG)
 			for _, d := range gpus {
 				for _, i := range d.MIG.Instances {
 					if i.UUID != g.MIG {

@@ -1,5 +1,7 @@
 package gpu
 
+import "github.com/pintle/pintle/gpu/topology"
+
 // Quantity is how much of an extended resource a node has, and how much of it works.
 type Quantity struct {
 	Capacity, Allocatable int
@@ -7,7 +9,8 @@ type Quantity struct {
 
 // Resources are the node's extended resources: nvidia.com/gpu, counted in shares where GPUs are shared, and
 // nvidia.com/mig-<profile> for the instances that exist. A GPU divided by MIG is none of nvidia.com/gpu.
-// What is unhealthy is in the capacity and not allocatable.
+// With the mode Fractions there are thousandths and bytes of GPUs beside. What is unhealthy is in the capacity and not
+// allocatable.
 func (inv *Inventory) Resources() map[string]Quantity {
 	out := map[string]Quantity{}
 	add := func(name string, n int, healthy bool) {
@@ -25,6 +28,10 @@ func (inv *Inventory) Resources() map[string]Quantity {
 		}
 		if !d.MIG.Enabled {
 			add(ResourceGPU, inv.Sharing.shares(), d.Healthy())
+			if inv.Sharing.Mode == Fractions {
+				add(topology.ShareResource, topology.Whole, d.Healthy())
+				add(topology.MemoryResource, int(d.MemoryBytes), d.Healthy())
+			}
 			continue
 		}
 		for j := range d.MIG.Instances {

@@ -21,7 +21,7 @@ func (a *Agent) admit(pod *corev1.Pod) *refusal {
 	if node != nil {
 		for k, v := range pod.Spec.NodeSelector {
 			if node.Labels[k] != v {
-				return &refusal{"NodeAffinity", "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"}
+				return &refusal{reason: "NodeAffinity", message: "Pod was rejected: Predicate NodeAffinity failed: node(s) didn't match Pod's node affinity/selector"}
 			}
 		}
 	}
@@ -46,12 +46,12 @@ func (a *Agent) admit(pod *corev1.Pod) *refusal {
 		}
 	}
 	if max := alloc[corev1.ResourcePods]; count+1 > max.Value() {
-		return &refusal{"OutOfpods", fmt.Sprintf("Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", count, max.Value())}
+		return &refusal{reason: "OutOfpods", message: fmt.Sprintf("Pod was rejected: Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", count, max.Value())}
 	}
 	req := podRequests(pod)
 	for _, n := range slices.Sorted(maps.Keys(req)) {
 		q, c, u := req[n], alloc[n], used[n]
-		if q.IsZero() {
+		if q.IsZero() || a.cfg.Devices != nil && a.cfg.Devices.Manages(n) {
 			continue
 		}
 		free := c.DeepCopy()
@@ -63,7 +63,7 @@ func (a *Agent) admit(pod *corev1.Pod) *refusal {
 				}
 				return q.Value()
 			}
-			return &refusal{"OutOf" + string(n), fmt.Sprintf("Pod was rejected: Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", n, value(q), value(u), value(c))}
+			return &refusal{reason: "OutOf" + string(n), message: fmt.Sprintf("Pod was rejected: Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d", n, value(q), value(u), value(c))}
 		}
 	}
 	return nil

@@ -22,6 +22,8 @@ import (
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
+
+	"github.com/pintle/pintle/runtime/cpus"
 )
 
 // Labels by which a restarted agent knows its sandboxes and containers again.
@@ -49,6 +51,7 @@ type Agent struct {
 	svcs    *mirror[*corev1.Service]
 	handler http.Handler
 	turns   turns // of starting pods
+	pins    *pins // nil: CPUs are shared by all
 
 	mu      sync.Mutex
 	running bool
@@ -57,6 +60,10 @@ type Agent struct {
 	cleaned bool           // orphans were removed once
 	node    *corev1.Node   // as last written
 	alloc   corev1.ResourceList
+	known   chan struct{} // closed when the workers of all pods are there, since Run began
+	claims  chan struct{} // closed when devices may be claimed, since Run began
+
+	sick map[string]string // devices that are unhealthy, as last said; runNode's alone
 }
 
 // New checks the configuration and starts nothing.
@@ -70,6 +77,17 @@ func New(cfg Config) (*Agent, error) {
 	}
 	a := &Agent{cfg: cfg, log: cfg.Logger, ready: make(chan struct{}), metrics: m, workers: map[types.UID]*worker{},
 		turns: turns{free: max(4, 2*goruntime.NumCPU())}}
+	if cfg.CPUManagerPolicy == CPUStatic {
+		machine := cfg.machine
+		if machine == nil {
+			if machine, err = cpus.Read("/sys"); err != nil {
+				return nil, fmt.Errorf("runtime: Config.CPUManagerPolicy: %w", err)
+			}
+		}
+		if a.pins, err = newPins(machine, cfg.ReservedCPUs, cfg.Logger); err != nil {
+			return nil, fmt.Errorf("runtime: Config.CPUManagerPolicy: %w", err)
+		}
+	}
 	a.events = newRecorder(cfg.Client, cfg.NodeName, cfg.Clock, cfg.Logger)
 	a.objects = newObjectCache(cfg.Client)
 	a.handler = a.routes()
@@ -115,6 +133,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		return errors.New("runtime: Run is already running")
 	}
 	a.running = true
+	a.known, a.claims = make(chan struct{}), make(chan struct{})
 	a.mu.Unlock()
 	defer func() {
 		a.mu.Lock()
@@ -135,6 +154,11 @@ func (a *Agent) Run(ctx context.Context) error {
 			return fmt.Errorf("make a data folder: %w", err)
 		}
 	}
+	if a.pins != nil {
+		if err := a.pins.load(a.dir); err != nil {
+			return err
+		}
+	}
 	g, ctx := errgroup.WithContext(ctx)
 	for _, e := range a.cfg.Engines {
 		g.Go(func() error {
@@ -147,6 +171,21 @@ func (a *Agent) Run(ctx context.Context) error {
 	g.Go(func() error { a.events.run(ctx); return nil })
 	g.Go(func() error { a.svcs.run(ctx); return nil })
 	g.Go(func() error { a.runNode(ctx); return nil })
+	if a.pins != nil {
+		g.Go(func() error { a.runPins(ctx); return nil })
+	}
+	if d := a.cfg.Devices; d != nil {
+		g.Go(func() error {
+			if err := d.Run(ctx); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("devices: %w", err)
+			}
+			return nil
+		})
+		g.Go(func() error { a.runDevices(ctx); return nil })
+		if s, ok := d.(SliceDevices); ok {
+			g.Go(func() error { a.publishSlices(ctx, s); return nil })
+		}
+	}
 	g.Go(func() error {
 		for _, e := range a.cfg.Engines {
 			select {
@@ -257,9 +296,11 @@ func (a *Agent) podsSynced(ctx context.Context) {
 	if !first {
 		return
 	}
+	complete := true
 	for _, e := range a.cfg.Engines {
 		boxes, err := e.Sandboxes(ctx)
 		if err != nil {
+			complete = false
 			a.log.Warn("list sandboxes", "engine", e.Name(), "error", err)
 			continue
 		}
@@ -270,6 +311,18 @@ func (a *Agent) podsSynced(ctx context.Context) {
 				a.startLocked(ctx, w)
 			}
 			a.mu.Unlock()
+		}
+	}
+	a.mu.Lock()
+	close(a.known)
+	var running []types.UID
+	for uid := range a.workers {
+		running = append(running, uid)
+	}
+	a.mu.Unlock()
+	if a.pins != nil && complete {
+		if err := a.pins.keep(running); err != nil {
+			a.log.Warn("release CPUs of pods that are gone", "error", err)
 		}
 	}
 	dirs, _ := os.ReadDir(filepath.Join(a.dir, "pods"))
@@ -290,6 +343,13 @@ func (a *Agent) podsSynced(ctx context.Context) {
 			_ = os.RemoveAll(filepath.Join(a.dir, "logs", d.Name()))
 		}
 	}
+}
+
+// podsKnown is closed when there are workers for all pods and for what earlier ones left.
+func (a *Agent) podsKnown() <-chan struct{} {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.known
 }
 
 func (a *Agent) removePodDir(uid types.UID) {
@@ -333,6 +393,11 @@ func (a *Agent) RemoveAll(ctx context.Context) error {
 			})
 		}
 		wg.Wait()
+	}
+	if d := a.cfg.Devices; d != nil && len(errs) == 0 {
+		if err := d.Reconcile(nil); err != nil {
+			a.log.Debug("release devices", "error", err) // without a driver: the next start does it
+		}
 	}
 	dir := a.dir
 	if dir == "" {

@@ -39,6 +39,12 @@ func start(t *testing.T, client *fake.Clientset, engine *runtimetest.FakeEngine,
 	if err != nil {
 		t.Fatal(err)
 	}
+	return run(t, a, client, engine, dir)
+}
+
+// run runs an agent until the test ends or stop is called.
+func run(t *testing.T, a *runtime.Agent, client *fake.Clientset, engine *runtimetest.FakeEngine, dir string) *node {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()

@@ -10,6 +10,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/pintle/pintle/runtime/cpus"
 )
 
 // Config says what an Agent is and what it works with. Client, NodeName and Engines are required.
@@ -25,6 +27,11 @@ type Config struct {
 	Engines []Engine
 	// Devices; nil: the node has none.
 	Devices Devices
+	// CPUManagerPolicy is how CPUs are divided: CPUNone ("") shares all, CPUStatic gives containers of Guaranteed pods that ask
+	// for whole CPUs these for themselves, near to their devices, with memory of the same NUMA nodes. ReservedCPUs are
+	// then the system's, and not allocatable; 0: 1. Linux only.
+	CPUManagerPolicy string
+	ReservedCPUs     int
 	// Drainer; nil: containers are signalled at once.
 	Drainer Drainer
 
@@ -52,7 +59,15 @@ type Config struct {
 	Logger  *slog.Logger // nil discards
 	Clock   func() time.Time
 	Metrics prometheus.Registerer // nil: none
+
+	machine *cpus.Machine // nil: this one; for tests
 }
+
+// The policies for CPUs, with the kubelet's names.
+const (
+	CPUNone   = "none"
+	CPUStatic = "static"
+)
 
 func (c *Config) complete() error {
 	switch {
@@ -76,6 +91,17 @@ func (c *Config) complete() error {
 			return fmt.Errorf("runtime: Config.DataDir: %w", err)
 		}
 		c.DataDir = dir
+	}
+	switch {
+	case c.CPUManagerPolicy == "":
+		c.CPUManagerPolicy = CPUNone
+	case c.CPUManagerPolicy != CPUNone && c.CPUManagerPolicy != CPUStatic:
+		return fmt.Errorf("runtime: Config.CPUManagerPolicy %q: give %s or %s", c.CPUManagerPolicy, CPUNone, CPUStatic)
+	case c.ReservedCPUs < 0:
+		return fmt.Errorf("runtime: Config.ReservedCPUs %d is negative", c.ReservedCPUs)
+	}
+	if c.CPUManagerPolicy == CPUStatic && c.ReservedCPUs == 0 {
+		c.ReservedCPUs = 1
 	}
 	if c.ClusterDomain == "" {
 		c.ClusterDomain = "cluster.local"

@@ -50,7 +50,10 @@ type backoff struct {
 	at    time.Time // when it was last used
 }
 
-type refusal struct{ reason, message string }
+type refusal struct {
+	reason, message string
+	disruption      bool // the pod is a disruption's target, not to blame itself
+}
 
 type actionKind int
 
@@ -111,7 +114,7 @@ func decide(s *snapshot) plan {
 		}
 		end := began.Add(time.Duration(*pod.Spec.ActiveDeadlineSeconds) * time.Second)
 		if !s.now.Before(end) {
-			p.failed = &refusal{"DeadlineExceeded", "Pod was active on the node longer than the specified deadline"}
+			p.failed = &refusal{reason: "DeadlineExceeded", message: "Pod was active on the node longer than the specified deadline"}
 			p.done = true
 		} else {
 			p.wakeAt(end)

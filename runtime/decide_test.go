@@ -53,7 +53,7 @@ func TestDecide(t *testing.T) {
 		{"a probe of an earlier attempt says nothing", base("Always"), func(s *snapshot) {
 			s.containers, s.probes = m{"c": ctr("c", 1, Running, 0, 0)}, map[string]probeView{"c": {id: "c-0", failed: "liveness"}}
 		}, ""},
-		{"refused", base("Always"), func(s *snapshot) { s.sandbox, s.refused = nil, &refusal{"OutOfcpu", ""} }, "done OutOfcpu"},
+		{"refused", base("Always"), func(s *snapshot) { s.sandbox, s.refused = nil, &refusal{reason: "OutOfcpu", message: ""} }, "done OutOfcpu"},
 		{"deadline ahead", base("Always"), func(s *snapshot) {
 			d := int64(60)
 			s.pod.Spec.ActiveDeadlineSeconds, s.containers = &d, m{"c": ctr("c", 0, Running, 0, 0)}

@@ -3,7 +3,8 @@
 //
 // Types to know: Config and New make an Agent, Agent.Run serves, Agent.Handler answers logs, exec,
 // attach and port-forward under the kubelet's paths. Engine is what runs containers
-// (runtime/containerd, runtime/wasm); Devices and Drainer are the seams to GPUs and to the proxy.
+// (runtime/containerd, runtime/wasm); Devices (orchestrator/appliance/gpus) and Drainer are the seams to GPUs and to the
+// proxy.
 //
 // The Agent talks to the API with a kubernetes.Interface and with nothing else, so it works the
 // same beside the control plane and on another machine.

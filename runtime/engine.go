@@ -165,9 +165,10 @@ type ContainerSpec struct {
 type Mount struct {
 	HostPath, ContainerPath string
 	ReadOnly                bool
-	Propagation             string // "", "HostToContainer", "Bidirectional"
-	SizeLimit               int64  // bytes, tmpfs only; 0: none
-	HostVolume              bool   // a hostPath volume: it is not the pod's alone
+	Propagation             string   // "", "HostToContainer", "Bidirectional"
+	Options                 []string // further ones: "nosuid"
+	SizeLimit               int64    // bytes, tmpfs only; 0: none
+	HostVolume              bool     // a hostPath volume: it is not the pod's alone
 }
 
 // Device is a host device node to expose.
@@ -180,8 +181,9 @@ type Resources struct {
 	CPUShares   uint64
 	CPUQuota    int64 // µs per CPUPeriod
 	CPUPeriod   uint64
-	MemoryLimit int64 // bytes
-	CPUSet      string
+	MemoryLimit int64  // bytes
+	CPUSet      string // CPUs, "0-3,8"; "": all
+	MemSet      string // NUMA nodes of its memory; "": all
 	OOMScoreAdj int
 	HugePages   map[string]int64
 }

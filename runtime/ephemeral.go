@@ -76,7 +76,7 @@ func overLimits(pod *corev1.Pod, used map[string]int64, volumes int64) *refusal 
 			c := &l[j]
 			limit, ok := storageLimit(c)
 			if ok && used[c.Name] > limit.Value() {
-				return &refusal{"Evicted", fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q. ", c.Name, limit.String())}
+				return &refusal{reason: "Evicted", message: fmt.Sprintf("Container %s exceeded its local ephemeral storage limit %q. ", c.Name, limit.String())}
 			}
 			sum += used[c.Name]
 			if i == 1 || isSidecar(c) {
@@ -86,7 +86,7 @@ func overLimits(pod *corev1.Pod, used map[string]int64, volumes int64) *refusal 
 		}
 	}
 	if all && sum > total.Value() {
-		return &refusal{"Evicted", fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", total.String())}
+		return &refusal{reason: "Evicted", message: fmt.Sprintf("Pod ephemeral local storage usage exceeds the total limit of containers %s. ", total.String())}
 	}
 	return nil
 }

@@ -24,8 +24,15 @@ func (w *worker) finish(ctx context.Context, pod *corev1.Pod) (bool, time.Durati
 		w.sandbox = nil
 	}
 	if w.a.cfg.Devices != nil {
-		if err := w.a.cfg.Devices.Release(ctx, pod); err != nil {
+		if err := w.a.cfg.Devices.Release(w.uid); err != nil {
 			w.log.Warn("release devices", "error", err)
+			return false, time.Second
+		}
+		w.setDevices(false)
+	}
+	if w.a.pins != nil {
+		if err := w.a.pins.release(w.uid); err != nil {
+			w.log.Warn("release CPUs", "error", err)
 			return false, time.Second
 		}
 	}

@@ -67,10 +67,6 @@ func (a *Agent) runNode(ctx context.Context) {
 		close(a.ready)
 	}
 	a.mu.Unlock()
-	var devices <-chan struct{}
-	if a.cfg.Devices != nil {
-		devices = a.cfg.Devices.Changed()
-	}
 	t := time.NewTicker(look)
 	defer t.Stop()
 	last := time.Now()
@@ -82,6 +78,10 @@ func (a *Agent) runNode(ctx context.Context) {
 			} else {
 				renewed = time.Now()
 			}
+		}
+		var devices <-chan struct{}
+		if a.cfg.Devices != nil {
+			devices = a.cfg.Devices.Changed()
 		}
 		force := time.Since(last) > statusEvery
 		if err := a.writeNode(ctx, force); err != nil {
@@ -98,12 +98,22 @@ func (a *Agent) runNode(ctx context.Context) {
 			return
 		case <-t.C:
 		case <-time.After(wait):
-		case _, ok := <-devices:
-			if !ok {
-				devices = nil
-			}
+		case <-devices:
 		}
 	}
+}
+
+// sleepOr waits for a time or a signal, and returns false when ctx ends.
+func sleepOr(ctx context.Context, d time.Duration, signal <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+	case <-signal:
+	}
+	return ctx.Err() == nil
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
@@ -202,6 +212,9 @@ func (a *Agent) writeNode(ctx context.Context, force bool) error {
 		}
 		return err
 	}
+	if node, err = a.writeDevices(ctx, node); err != nil {
+		return err
+	}
 	st := a.nodeStatus(ctx, node)
 	if !force && sameStatus(&node.Status, &st) {
 		return nil
@@ -244,13 +257,27 @@ func (a *Agent) nodeStatus(ctx context.Context, old *corev1.Node) corev1.NodeSta
 		capacity[corev1.ResourceEphemeralStorage] = *resource.NewQuantity(diskTotal, resource.BinarySI)
 	}
 	alloc := capacity.DeepCopy()
-	if a.cfg.Devices != nil {
-		c, al := a.cfg.Devices.Resources()
-		maps.Copy(capacity, c)
-		maps.Copy(alloc, al)
+	if devices, known := a.deviceState(); known {
+		maps.Copy(capacity, devices.Capacity)
+		maps.Copy(alloc, devices.Allocatable)
+	} else if old != nil { // what was said before stays until there is something to say
+		keep := func(to, from corev1.ResourceList) {
+			for n, q := range from {
+				if a.cfg.Devices.Manages(n) {
+					to[n] = q
+				}
+			}
+		}
+		keep(capacity, old.Status.Capacity)
+		keep(alloc, old.Status.Allocatable)
 	}
 	maps.Copy(capacity, a.cfg.Capacity)
 	maps.Copy(alloc, a.cfg.Capacity)
+	if a.pins != nil {
+		q := capacity[corev1.ResourceCPU]
+		q.Sub(*resource.NewQuantity(int64(len(a.pins.reserved)), resource.DecimalSI))
+		alloc[corev1.ResourceCPU] = q
+	}
 	st.Capacity, st.Allocatable = capacity, alloc
 	a.mu.Lock()
 	a.alloc = alloc

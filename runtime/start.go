@@ -169,7 +169,7 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, act action
 			w.eventFor(pod, c.Name, corev1.EventTypeNormal, "Preparing", "Container starts when this is done: "+what)
 		}
 	}
-	if err := w.engine.StartContainer(ctx, id); err != nil {
+	if err := w.start(ctx, c, id); err != nil {
 		w.mu.Lock()
 		delete(w.postStart, id)
 		w.mu.Unlock()
@@ -221,6 +221,17 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, act action
 		removeLogs(w.logPath(c.Name, o.Attempt))
 	}
 	return true
+}
+
+// start starts a container, with the memory of its devices limited before its program begins.
+func (w *worker) start(ctx context.Context, c *corev1.Container, id string) error {
+	e, ok := w.engine.(CgroupStarter)
+	limited := w.limited[id]
+	delete(w.limited, id)
+	if !ok || !limited {
+		return w.engine.StartContainer(ctx, id)
+	}
+	return e.StartContainerIn(ctx, id, func(cgroup string) error { return w.a.cfg.Devices.LimitMemory(w.uid, c.Name, cgroup) })
 }
 
 // ended asks the engine whether a container is over.
@@ -302,15 +313,22 @@ func (w *worker) containerSpec(ctx context.Context, pod *corev1.Pod, c *corev1.C
 	if c.Lifecycle != nil && c.Lifecycle.StopSignal != nil {
 		spec.StopSignal = string(*c.Lifecycle.StopSignal)
 	}
+	var near []int
 	if d := w.a.cfg.Devices; d != nil {
-		inj, err := d.Allocate(ctx, pod, c.Name)
+		inj, err := d.Injection(pod, c.Name)
 		if err != nil {
-			return none, fmt.Errorf("allocate devices: %w", err)
+			return none, fmt.Errorf("inject devices: %w", err)
 		}
-		spec.CDIDevices = append(spec.CDIDevices, inj.CDIDevices...)
+		if _, can := w.engine.(CgroupStarter); inj.Limited && !can {
+			return none, fmt.Errorf("inject devices: the engine %s can't limit their memory", w.engine.Name())
+		}
+		w.limited[id], near = inj.Limited, inj.NUMA
 		spec.Devices = append(spec.Devices, inj.Devices...)
 		spec.Mounts = append(spec.Mounts, inj.Mounts...)
 		spec.Env = append(spec.Env, inj.Env...)
+	}
+	if err := w.pin(pod, c, &spec, near); err != nil {
+		return none, fmt.Errorf("give CPUs: %w", err)
 	}
 	if err := os.MkdirAll(filepath.Dir(spec.LogPath), 0o750); err != nil {
 		return none, fmt.Errorf("make log folder: %w", err)

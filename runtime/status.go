@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -73,6 +74,9 @@ func computeStatus(in *statusInput) corev1.PodStatus {
 		st.ContainerStatuses, st.InitContainerStatuses = pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses
 	}
 	conditions(in, &st, initDone)
+	if r := in.plan.failed; r != nil && r.disruption {
+		disrupt(&st, r.message, metav1.NewTime(in.now).Rfc3339Copy())
+	}
 	return st
 }
 
@@ -370,4 +374,15 @@ func conditions(in *statusInput, st *corev1.PodStatus, initDone bool) {
 	if !scheduled {
 		set(corev1.PodScheduled, true, "", "")
 	}
+}
+
+// disrupt says that the pod ends for no fault of its own, as the kubelet says it of those that it evicts.
+func disrupt(st *corev1.PodStatus, message string, now metav1.Time) {
+	for i := range st.Conditions {
+		if c := &st.Conditions[i]; c.Type == corev1.DisruptionTarget && c.Status == corev1.ConditionTrue {
+			return
+		}
+	}
+	st.Conditions = append(slices.DeleteFunc(st.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.DisruptionTarget }),
+		corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue, Reason: corev1.PodReasonTerminationByKubelet, Message: message, LastTransitionTime: now})
 }

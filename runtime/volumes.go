@@ -151,7 +151,7 @@ func (v *volumes) overLimit(pod *corev1.Pod) *refusal {
 		}
 		sum := folderBytes(filepath.Join(v.dir, vol.Name))
 		if sum > vol.EmptyDir.SizeLimit.Value() {
-			return &refusal{"Evicted", fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", vol.Name, vol.EmptyDir.SizeLimit.String())}
+			return &refusal{reason: "Evicted", message: fmt.Sprintf("Usage of EmptyDir volume %q exceeds the limit %q. ", vol.Name, vol.EmptyDir.SizeLimit.String())}
 		}
 	}
 	return nil

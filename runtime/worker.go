@@ -31,12 +31,13 @@ type worker struct {
 	adopted   bool // containers ran before this agent
 	volumes   *volumes
 	refreshAt time.Time
-	devices   bool // Devices gave something
+	claimed   bool // Claim was asked and said yes
 	backoff   map[string]backoff
 	retry     map[string]time.Time
 	pause     map[string]time.Duration
 	waiting   map[string]corev1.ContainerStateWaiting
 	images    map[string]string
+	limited   map[string]bool // containers to start, by ID, whose devices' memory is limited
 	messages  map[string]string
 	refused   *refusal
 	started   time.Time
@@ -61,6 +62,7 @@ type worker struct {
 	writtenRV string
 	box       *Sandbox // as sandbox, for others than the worker's goroutine
 	sandboxed bool     // the pod was admitted and counts against the node
+	devices   bool     // it has devices
 
 	pump *statusPump
 	wg   sync.WaitGroup
@@ -71,7 +73,7 @@ func newWorker(a *Agent, pod *corev1.Pod) *worker {
 		log:    a.log.With("pod", pod.Namespace+"/"+pod.Name, "uid", string(pod.UID)),
 		notify: make(chan struct{}, 1), backoff: map[string]backoff{}, retry: map[string]time.Time{},
 		pause: map[string]time.Duration{}, waiting: map[string]corev1.ContainerStateWaiting{}, images: map[string]string{},
-		messages: map[string]string{}, said: map[string]time.Time{}, started: a.cfg.Clock(), probers: map[string]*prober{},
+		limited: map[string]bool{}, messages: map[string]string{}, said: map[string]time.Time{}, started: a.cfg.Clock(), probers: map[string]*prober{},
 		stopping: map[string]bool{}, postStart: map[string]bool{}, waiters: make(chan struct{}), live: map[string]Container{}}
 	w.pump = newStatusPump(w)
 	return w
@@ -233,6 +235,14 @@ func (w *worker) step(ctx context.Context) (bool, time.Duration) {
 	s := w.snapshot(pod, containers)
 	w.syncProbers(ctx, s)
 	p := decide(s)
+	if !p.done && !w.claimDevices(ctx, pod) {
+		if w.refused == nil {
+			return false, 200 * time.Millisecond
+		}
+		s.refused = w.refused
+		p = decide(s)
+	}
+	p = w.judgeDevices(pod, s, p)
 	if final := pod.Status.Phase == corev1.PodFailed || pod.Status.Phase == corev1.PodSucceeded; !w.settled && !(final && w.sandbox == nil) {
 		w.report(s, p)
 	}

@@ -206,6 +206,15 @@ func (m *Machine) Limits(i int) map[string]uint64 {
 	return maps.Clone(m.gpus[i].limits)
 }
 
+// SetMemoryLimits says whether the driver can limit the memory of what runs in a cgroup.
+func (m *Machine) SetMemoryLimits(can bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, g := range m.gpus {
+		g.MemoryLimits = can
+	}
+}
+
 // UUID is GPU i's.
 func (m *Machine) UUID(i int) string {
 	m.mu.Lock()

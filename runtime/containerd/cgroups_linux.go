@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -37,6 +38,35 @@ func cgroupHierarchies() []string {
 		}
 	}
 	return dirs
+}
+
+// cgroupFolder is where a cgroup is; where there are several hierarchies, that of memory.
+func cgroupFolder(path string) string {
+	if cgroupV2() {
+		return filepath.Join(cgroupRoot, path)
+	}
+	return filepath.Join(cgroupRoot, "memory", path)
+}
+
+// SetCPUs implements runtime.CPUSetter.
+func (e *Engine) SetCPUs(_ context.Context, id, cpus, nodes string) error {
+	x := e.get(id)
+	if x == nil {
+		return fmt.Errorf("set the CPUs of container %s: %w", id, runtime.ErrNotFound)
+	}
+	dir := filepath.Join(cgroupRoot, x.Cgroup)
+	if !cgroupV2() {
+		dir = filepath.Join(cgroupRoot, "cpuset", x.Cgroup)
+	}
+	for file, list := range map[string]string{"cpuset.cpus": cpus, "cpuset.mems": nodes} {
+		if list == "" {
+			continue
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(list), 0); err != nil {
+			return fmt.Errorf("set the CPUs of container %s: %w", id, err)
+		}
+	}
+	return nil
 }
 
 // makePodCgroup creates the pod's cgroup with its sums as limits. runc makes the containers' below it.

@@ -204,6 +204,11 @@ func (e *Engine) discard(ctx context.Context, c *client.Client, x *ctr) error {
 
 // StartContainer implements runtime.Engine.
 func (e *Engine) StartContainer(ctx context.Context, id string) error {
+	return e.StartContainerIn(ctx, id, nil)
+}
+
+// StartContainerIn implements runtime.CgroupStarter.
+func (e *Engine) StartContainerIn(ctx context.Context, id string, before func(cgroup string) error) error {
 	c, err := e.conn()
 	if err != nil {
 		return err
@@ -222,7 +227,7 @@ func (e *Engine) StartContainer(ctx context.Context, id string) error {
 	case x.State == runtime.Exited:
 		return fmt.Errorf("start container %s: it has run already", id)
 	}
-	if err := e.start(e.with(ctx), c, x); err != nil {
+	if err := e.start(e.with(ctx), c, x, before); err != nil {
 		away := ctx.Err() != nil || e.away(ctx, c, err)
 		// A cut-off start must not leave a process that nobody knows of.
 		clean, cancel := context.WithTimeout(e.with(context.WithoutCancel(ctx)), 10*time.Second)
@@ -248,7 +253,7 @@ func (e *Engine) away(ctx context.Context, c *client.Client, err error) bool {
 	return err != nil
 }
 
-func (e *Engine) start(ctx context.Context, c *client.Client, x *ctr) error {
+func (e *Engine) start(ctx context.Context, c *client.Client, x *ctr, before func(cgroup string) error) error {
 	if x.Started { // an attempt that was cut off
 		if err := e.endTask(ctx, c, x); err != nil {
 			return err
@@ -278,6 +283,11 @@ func (e *Engine) start(ctx context.Context, c *client.Client, x *ctr) error {
 	if _, err := c.TaskService().Create(ctx, &tasks.CreateTaskRequest{ContainerID: x.CID, Rootfs: mount.ToProto(mounts),
 		Stdin: fifos.Stdin, Stdout: fifos.Stdout, Stderr: fifos.Stderr, Terminal: fifos.Terminal}); err != nil {
 		return fmt.Errorf("create task: %w", err)
+	}
+	if before != nil {
+		if err := before(cgroupFolder(x.Cgroup)); err != nil {
+			return err
+		}
 	}
 	res, err := c.TaskService().Start(ctx, &tasks.StartRequest{ContainerID: x.CID})
 	if err != nil {

@@ -58,7 +58,8 @@ func (e *Engine) spec(ctx context.Context, sb *sandbox, x *ctr, img *resolved, r
 	if r.TTY {
 		p.Env = mergeEnv([]string{"TERM=xterm"}, p.Env)
 	}
-	p.OOMScoreAdj = &r.Resources.OOMScoreAdj
+	score := possibleOOMScore(r.Resources.OOMScoreAdj)
+	p.OOMScoreAdj = &score
 	x.StopSignal = cmpOr(cmpOr(r.StopSignal, conf.StopSignal), "SIGTERM")
 	if n, err := strconv.Atoi(x.StopSignal); err == nil {
 		x.StopSignal = signalName(n)
@@ -85,6 +86,36 @@ func (e *Engine) spec(ctx context.Context, sb *sandbox, x *ctr, img *resolved, r
 	setResources(s, r.Resources)
 	s.Linux.CgroupsPath = filepath.Join(e.podCgroup(r.CgroupPath), x.CID)
 	return s, nil
+}
+
+// possibleOOMScore is the nearest OOM score that this process may give to others: without CAP_SYS_RESOURCE none that
+// is lower than its own, and runc fails where it is asked to. Then Guaranteed pods are protected as it is, and no better.
+func possibleOOMScore(want int) int {
+	const sysResource = 24
+	if want >= 0 {
+		return want
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return want
+	}
+	for line := range strings.Lines(string(status)) {
+		if hex, ok := strings.CutPrefix(line, "CapEff:"); ok {
+			caps, err := strconv.ParseUint(strings.TrimSpace(hex), 16, 64)
+			if err != nil || caps>>sysResource&1 == 1 {
+				return want
+			}
+		}
+	}
+	own, err := os.ReadFile("/proc/self/oom_score_adj")
+	if err != nil {
+		return want
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(string(own)))
+	if err != nil {
+		return want
+	}
+	return max(want, n)
 }
 
 func signalName(n int) string {
@@ -208,6 +239,7 @@ func (e *Engine) setMounts(s *specs.Spec, sb *sandbox, r runtime.ContainerSpec) 
 				s.Linux.RootfsPropagation = "rslave"
 			}
 		}
+		o.Options = append(o.Options, m.Options...)
 		if m.ReadOnly {
 			o.Options = append(o.Options, "ro")
 		} else {
@@ -321,7 +353,7 @@ func setResources(s *specs.Spec, r runtime.Resources) {
 	if s.Linux.Resources == nil {
 		s.Linux.Resources = &specs.LinuxResources{}
 	}
-	cpu := &specs.LinuxCPU{Cpus: r.CPUSet}
+	cpu := &specs.LinuxCPU{Cpus: r.CPUSet, Mems: r.MemSet}
 	if r.CPUShares != 0 {
 		cpu.Shares = &r.CPUShares
 	}

@@ -251,6 +251,30 @@ func (f *FakeEngine) CreateContainer(_ context.Context, spec runtime.ContainerSp
 	return nil
 }
 
+// SetCPUs implements runtime.CPUSetter.
+func (f *FakeEngine) SetCPUs(_ context.Context, id, cpus, nodes string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s, ok := f.specs[id]
+	if !ok {
+		return runtime.ErrNotFound
+	}
+	s.Resources.CPUSet = cpus
+	if nodes != "" {
+		s.Resources.MemSet = nodes
+	}
+	f.specs[id] = s
+	return nil
+}
+
+// StartContainerIn implements runtime.CgroupStarter: the cgroup's folder is /cgroup/ID.
+func (f *FakeEngine) StartContainerIn(ctx context.Context, id string, before func(cgroup string) error) error {
+	if err := before("/cgroup/" + id); err != nil {
+		return err
+	}
+	return f.StartContainer(ctx, id)
+}
+
 // StartContainer implements runtime.Engine.
 func (f *FakeEngine) StartContainer(_ context.Context, id string) error {
 	f.mu.Lock()
