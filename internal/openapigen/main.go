@@ -8,7 +8,7 @@
 // Run it with go generate in this folder after k8s.io/api changes.
 package main
 
-//go:generate go run k8s.io/kube-openapi/cmd/openapi-gen --output-dir ./gen --output-pkg github.com/pintle/pintle/internal/openapigen/gen --output-file definitions.go --go-header-file header.txt --report-filename /dev/null --output-model-name-file "" k8s.io/api/core/v1 k8s.io/api/apps/v1 k8s.io/api/rbac/v1 k8s.io/api/networking/v1 k8s.io/api/discovery/v1 k8s.io/api/coordination/v1 k8s.io/api/events/v1 k8s.io/api/node/v1 k8s.io/api/scheduling/v1 k8s.io/api/policy/v1 k8s.io/api/authentication/v1 k8s.io/api/authorization/v1 k8s.io/api/autoscaling/v1 k8s.io/api/batch/v1 k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/runtime k8s.io/apimachinery/pkg/version k8s.io/apimachinery/pkg/util/intstr k8s.io/apimachinery/pkg/api/resource
+//go:generate go run k8s.io/kube-openapi/cmd/openapi-gen --output-dir ./gen --output-pkg github.com/pintle/pintle/internal/openapigen/gen --output-file definitions.go --go-header-file header.txt --report-filename /dev/null --output-model-name-file "" k8s.io/api/core/v1 k8s.io/api/apps/v1 k8s.io/api/rbac/v1 k8s.io/api/networking/v1 k8s.io/api/discovery/v1 k8s.io/api/coordination/v1 k8s.io/api/events/v1 k8s.io/api/node/v1 k8s.io/api/scheduling/v1 k8s.io/api/scheduling/v1beta1 k8s.io/api/policy/v1 k8s.io/api/resource/v1 k8s.io/api/authentication/v1 k8s.io/api/authorization/v1 k8s.io/api/autoscaling/v1 k8s.io/api/batch/v1 k8s.io/apimachinery/pkg/apis/meta/v1 k8s.io/apimachinery/pkg/runtime k8s.io/apimachinery/pkg/version k8s.io/apimachinery/pkg/util/intstr k8s.io/apimachinery/pkg/api/resource
 //go:generate go run . ../../orchestrator/apiserver/openapi/definitions.json.gz
 
 import (

@@ -88,9 +88,12 @@ core/v1.PodSpec
 	runtime: serviceAccountName hostNetwork hostPID hostIPC securityContext hostname subdomain hostAliases
 	runtime: overhead readinessGates runtimeClassName enableServiceLinks
 	orchestrator/scheduler: nodeSelector nodeName affinity schedulerName tolerations priority preemptionPolicy topologySpreadConstraints schedulingGates
-	orchestrator/api: serviceAccount automountServiceAccountToken priorityClassName
+	orchestrator/api: serviceAccount automountServiceAccountToken priorityClassName schedulingGroup
 	valued: os hostUsers setHostnameAsFQDN shareProcessNamespace
-	refused: imagePullSecrets ephemeralContainers resourceClaims resources hostnameOverride schedulingGroup evictionResponders
+	orchestrator/scheduler: resourceClaims
+	refused: imagePullSecrets ephemeralContainers resources hostnameOverride evictionResponders
+core/v1.PodSchedulingGroup
+	orchestrator/api: podGroupName
 core/v1.PodOS
 	valued: name
 core/v1.PodDNSConfig
@@ -157,8 +160,12 @@ core/v1.SecretKeySelector
 	runtime: key optional
 core/v1.ResourceRequirements
 	runtime: limits
-	orchestrator/scheduler: requests
-	refused: claims
+	orchestrator/scheduler: requests claims
+core/v1.ResourceClaim
+	orchestrator/scheduler: name request
+core/v1.PodResourceClaim
+	orchestrator/scheduler: name resourceClaimName
+	orchestrator/controllers/resourceclaim: resourceClaimTemplateName
 core/v1.VolumeMount
 	runtime: name readOnly mountPath subPath subPathExpr mountPropagation
 	valued: recursiveReadOnly
@@ -383,11 +390,95 @@ scheduling/v1.PriorityClass
 	inline: metadata
 	orchestrator/api: value globalDefault preemptionPolicy
 	stored: description
+scheduling/v1beta1.PodGroup
+	inline: metadata spec
+scheduling/v1beta1.PodGroupSpec
+	inline: schedulingPolicy
+	orchestrator/scheduler: schedulingConstraints priority preemptionPolicy
+	orchestrator/api: priorityClassName disruptionMode
+	stored: workloadRef
+	refused: parentCompositePodGroupName resourceClaims
+scheduling/v1beta1.PodGroupSchedulingPolicy
+	orchestrator/scheduler: gang
+	orchestrator/api: basic
+scheduling/v1beta1.GangSchedulingPolicy
+	orchestrator/scheduler: minCount
+scheduling/v1beta1.PodGroupSchedulingConstraints
+	orchestrator/scheduler: topology
+scheduling/v1beta1.TopologyConstraint
+	orchestrator/scheduler: key
+scheduling/v1beta1.DisruptionMode
+	orchestrator/api: single all
+orchestrator/api.Queue
+	inline: metadata spec
+orchestrator/api.QueueSpec
+	orchestrator/scheduler: namespaces namespaceSelector nominalQuota borrowingLimit cohort weight
 policy/v1.PodDisruptionBudget
 	inline: metadata spec
 policy/v1.PodDisruptionBudgetSpec
 	orchestrator/controllers/disruption: minAvailable selector maxUnavailable
 	orchestrator/apiserver: unhealthyPodEvictionPolicy
+resource/v1.DeviceClass
+	inline: metadata spec
+resource/v1.DeviceClassSpec
+	orchestrator/scheduler: selectors config
+	refused: extendedResourceName
+resource/v1.DeviceClassConfiguration
+	inline: DeviceConfiguration
+resource/v1.DeviceSelector
+	orchestrator/scheduler: cel
+resource/v1.CELDeviceSelector
+	orchestrator/scheduler: expression
+resource/v1.DeviceConfiguration
+	stored: opaque
+resource/v1.ResourceClaim
+	inline: metadata spec
+resource/v1.ResourceClaimSpec
+	orchestrator/scheduler: devices
+resource/v1.ResourceClaimTemplate
+	inline: metadata spec
+resource/v1.ResourceClaimTemplateSpec
+	orchestrator/controllers/resourceclaim: metadata spec
+resource/v1.DeviceClaim
+	orchestrator/scheduler: requests constraints config
+resource/v1.DeviceRequest
+	orchestrator/scheduler: name exactly firstAvailable
+resource/v1.ExactDeviceRequest
+	orchestrator/scheduler: deviceClassName selectors allocationMode count tolerations capacity
+	valued: adminAccess
+	refused: derivedAttributes
+resource/v1.DeviceSubRequest
+	orchestrator/scheduler: name deviceClassName selectors allocationMode count tolerations capacity
+	refused: derivedAttributes
+resource/v1.DeviceToleration
+	orchestrator/scheduler: key operator value effect
+	refused: tolerationSeconds
+resource/v1.CapacityRequirements
+	orchestrator/scheduler: requests
+resource/v1.DeviceConstraint
+	orchestrator/scheduler: requests matchAttribute distinctAttribute
+resource/v1.DeviceClaimConfiguration
+	orchestrator/scheduler: requests
+	inline: DeviceConfiguration
+resource/v1.ResourceSlice
+	inline: metadata spec
+resource/v1.ResourceSliceSpec
+	orchestrator/scheduler: driver pool nodeName nodeSelector allNodes devices perDeviceNodeSelection sharedCounters
+	refused: partitionTypeAttribute skipNodeOperations
+resource/v1.ResourcePool
+	orchestrator/scheduler: name generation resourceSliceCount
+resource/v1.CounterSet
+	orchestrator/scheduler: name counters
+resource/v1.Device
+	orchestrator/scheduler: name attributes capacity consumesCounters nodeName nodeSelector allNodes taints bindsToNode
+	valued: allowMultipleAllocations
+	refused: bindingConditions bindingFailureConditions nodeAllocatableResources
+resource/v1.DeviceCounterConsumption
+	orchestrator/scheduler: counterSet counters
+	refused: compatibilityGroups
+resource/v1.DeviceTaint
+	orchestrator/scheduler: key value effect
+	stored: timeAdded
 meta/v1.ObjectMeta
 	orchestrator: name generateName namespace uid resourceVersion labels annotations ownerReferences finalizers managedFields
 	ours: selfLink generation creationTimestamp deletionTimestamp deletionGracePeriodSeconds
@@ -398,6 +489,10 @@ meta/v1.OwnerReference
 // valuedCases holds, for the fields whose verdict is "valued", what is accepted and what is refused under
 // which field. Objects are written as in minimal.
 var valuedCases = []struct{ field, kind, accepted, refused, at string }{
+	{"resource/v1.ExactDeviceRequest.adminAccess", "ResourceClaim", `{metadata: {name: x}, spec: {devices: {requests: [{name: r, exactly: {deviceClassName: c, adminAccess: false}}]}}}`,
+		`{metadata: {name: x}, spec: {devices: {requests: [{name: r, exactly: {deviceClassName: c, adminAccess: true}}]}}}`, "spec.devices.requests[0].exactly.adminAccess"},
+	{"resource/v1.Device.allowMultipleAllocations", "ResourceSlice", sliceWith("allowMultipleAllocations: false"), sliceWith("allowMultipleAllocations: true"),
+		"spec.devices[0].allowMultipleAllocations"},
 	{"core/v1.PodSpec.os", "Pod", podWith("", ", os: {name: linux}"), podWith("", ", os: {name: windows}"), "spec.os"},
 	{"core/v1.PodOS.name", "Pod", podWith("", ", os: {name: linux}"), podWith("", ", os: {name: windows}"), "spec.os"},
 	{"core/v1.PodSpec.hostUsers", "Pod", podWith("", ", hostUsers: true"), podWith("", ", hostUsers: false"), "spec.hostUsers"},

@@ -15,7 +15,9 @@ import (
 	nodev1 "k8s.io/api/node/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -29,9 +31,10 @@ func All() []*Kind {
 		serviceAccountKind(), coreEventKind(), eventKind(),
 		deploymentKind(), replicaSetKind(), controllerRevisionKind(),
 		endpointSliceKind(), ingressKind(), ingressClassKind(),
-		leaseKind(), runtimeClassKind(), priorityClassKind(), podDisruptionBudgetKind(),
+		leaseKind(), runtimeClassKind(), priorityClassKind(), podGroupKind(), podDisruptionBudgetKind(),
+		deviceClassKind(), resourceClaimKind(), resourceClaimTemplateKind(), resourceSliceKind(),
 		roleKind(), roleBindingKind(), clusterRoleKind(), clusterRoleBindingKind(),
-		memberKind(), policyModuleKind(), admissionPolicyKind(), schedulingPolicyKind(),
+		memberKind(), policyModuleKind(), admissionPolicyKind(), schedulingPolicyKind(), queueKind(),
 	}
 }
 
@@ -64,7 +67,7 @@ var scheme = sync.OnceValue(func() *runtime.Scheme {
 	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, coordinationv1.AddToScheme,
-		nodev1.AddToScheme, schedulingv1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme, eventsv1.AddToScheme,
+		nodev1.AddToScheme, schedulingv1.AddToScheme, schedulingv1beta1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme, eventsv1.AddToScheme, resourcev1.AddToScheme,
 		authenticationv1.AddToScheme, authorizationv1.AddToScheme, autoscalingv1.AddToScheme, metav1.AddMetaToScheme,
 	} {
 		utilruntime.Must(add(s))
@@ -72,7 +75,8 @@ var scheme = sync.OnceValue(func() *runtime.Scheme {
 	s.AddKnownTypes(ClusterGroupVersion(), &Member{}, &MemberList{})
 	s.AddKnownTypes(PolicyGroupVersion(), &PolicyModule{}, &PolicyModuleList{}, &AdmissionPolicy{}, &AdmissionPolicyList{},
 		&SchedulingPolicy{}, &SchedulingPolicyList{})
-	for _, ours := range []schema.GroupVersion{ClusterGroupVersion(), PolicyGroupVersion()} {
+	s.AddKnownTypes(SchedulingGroupVersion(), &Queue{}, &QueueList{})
+	for _, ours := range []schema.GroupVersion{ClusterGroupVersion(), PolicyGroupVersion(), SchedulingGroupVersion()} {
 		metav1.AddToGroupVersion(s, ours)
 	}
 	return s

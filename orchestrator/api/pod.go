@@ -35,7 +35,7 @@ func podKind() *Kind {
 			p.Spec, p.Generation, p.DeletionTimestamp = old.Spec, old.Generation, old.DeletionTimestamp
 			p.Status.QOSClass = old.Status.QOSClass
 		})},
-		Subresources: []string{"binding", "eviction", "log", "exec", "attach", "portforward"},
+		Subresources: []string{"binding", "eviction", "log", "exec", "attach", "portforward", "scheduling"},
 		Columns:      podColumns(),
 		Row:          row(podRow),
 		Fields: func(o Object) fields.Set {

@@ -22,11 +22,13 @@ func validatePodSpec(s *corev1.PodSpec, path *field.Path) field.ErrorList {
 		errs = append(errs, validateVolume(&s.Volumes[i], at)...)
 	}
 	errs = append(errs, validateContainers(s, volumes, path)...)
+	errs = append(errs, validatePodClaims(s, path)...)
 	errs = append(errs, oneOf(s.RestartPolicy, []corev1.RestartPolicy{corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever}, path.Child("restartPolicy"))...)
 	errs = append(errs, validateDNS(s, path)...)
 	errs = append(errs, validateLabels(s.NodeSelector, path.Child("nodeSelector"))...)
 	errs = append(errs, validateTolerations(s.Tolerations, path.Child("tolerations"))...)
 	errs = append(errs, validateAffinity(s.Affinity, path.Child("affinity"))...)
+	errs = append(errs, validateSchedulingGroup(s.SchedulingGroup, path.Child("schedulingGroup"))...)
 	errs = append(errs, validateTopologySpread(s.TopologySpreadConstraints, path.Child("topologySpreadConstraints"))...)
 	if p := s.PreemptionPolicy; p != nil {
 		errs = append(errs, oneOf(*p, []corev1.PreemptionPolicy{corev1.PreemptLowerPriority, corev1.PreemptNever}, path.Child("preemptionPolicy"))...)
@@ -100,14 +102,12 @@ func unsupportedPodFields(s *corev1.PodSpec, path *field.Path) (errs field.Error
 	}
 	refuse(len(s.EphemeralContainers) > 0, "ephemeralContainers", "run the tools in a container of the pod, or use exec")
 	refuse(len(s.ImagePullSecrets) > 0, "imagePullSecrets", "images come from the node's own store, nothing is pulled from a registry")
-	refuse(len(s.ResourceClaims) > 0, "resourceClaims", "ask for devices as extended resources")
 	refuse(s.HostUsers != nil && !*s.HostUsers, "hostUsers", "user namespaces are not used")
 	refuse(s.ShareProcessNamespace != nil && *s.ShareProcessNamespace, "shareProcessNamespace", "no process of the node's would hold the namespace; run the processes in one container")
 	refuse(s.SetHostnameAsFQDN != nil && *s.SetHostnameAsFQDN, "setHostnameAsFQDN", "set hostname and subdomain")
 	refuse(s.OS != nil && s.OS.Name != corev1.Linux, "os", "nodes run Linux")
 	refuse(s.Resources != nil, "resources", "set resources on the containers")
 	refuse(s.HostnameOverride != nil, "hostnameOverride", "set hostname")
-	refuse(s.SchedulingGroup != nil, "schedulingGroup", "pods are scheduled one by one")
 	refuse(len(s.EvictionResponders) > 0, "evictionResponders", "use a PodDisruptionBudget")
 	return errs
 }

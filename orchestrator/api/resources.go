@@ -26,9 +26,6 @@ func standardResources() []corev1.ResourceName {
 
 func validateRequirements(r *corev1.ResourceRequirements, at *field.Path) field.ErrorList {
 	errs := append(validateResourceList(r.Limits, at.Child("limits")), validateResourceList(r.Requests, at.Child("requests"))...)
-	if len(r.Claims) > 0 {
-		errs = append(errs, unsupported(at.Child("claims"), "ask for devices as extended resources"))
-	}
 	for _, lists := range []struct {
 		list corev1.ResourceList
 		path *field.Path

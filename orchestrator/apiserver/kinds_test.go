@@ -37,6 +37,8 @@ func specs() map[string]string {
 		"PodDisruptionBudget": `spec: {minAvailable: 1, selector: {matchLabels: {app: a}}}`,
 		"AdmissionPolicy":     `spec: {module: m, matchConstraints: {resourceRules: [{operations: [CREATE], apiGroups: [""], apiVersions: [v1], resources: [pods]}]}}`,
 		"SchedulingPolicy":    `spec: {module: m}`,
+		"PodGroup":            `spec: {schedulingPolicy: {gang: {minCount: 2}}}`,
+		"ResourceSlice":       `spec: {driver: d.x, nodeName: n1, pool: {name: n1, resourceSliceCount: 1}}`,
 		"Role":                `rules: [{verbs: [get], apiGroups: [""], resources: [pods]}]`,
 		"ClusterRole":         `rules: [{verbs: [get], nonResourceURLs: ["/healthz"]}]`,
 		"RoleBinding":         "roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: r}\nsubjects: [{kind: User, name: u, apiGroup: rbac.authorization.k8s.io}]",

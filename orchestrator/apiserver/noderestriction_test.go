@@ -6,8 +6,10 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"github.com/pintle/pintle/orchestrator/apiserver/authn"
@@ -38,5 +40,46 @@ func TestANodeCreatesItsOwnNodeAndLeaseAlone(t *testing.T) {
 		if err := do(t.Context(), "n1"); err != nil && !apierrors.IsAlreadyExists(err) {
 			t.Errorf("its own %s: %v", what, err)
 		}
+	}
+}
+
+func TestANodeWritesItsOwnResourceSlicesAlone(t *testing.T) {
+	c := start(t, options{nodes: true})
+	slice := func(name, node string) *resourcev1.ResourceSlice {
+		return &resourcev1.ResourceSlice{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: resourcev1.ResourceSliceSpec{Driver: "d.x", NodeName: &node,
+			Pool: resourcev1.ResourcePool{Name: node, ResourceSliceCount: 1}}}
+	}
+	ctx := t.Context()
+	other, err := c.admin().ResourceV1().ResourceSlices().Create(ctx, slice("other", "n2"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	node := c.clientset(c.configAs(&authn.User{Name: "system:node:n1", Groups: []string{authn.GroupNodes, authn.GroupAuthenticated}})).ResourceV1().ResourceSlices()
+	if _, err := node.Create(ctx, slice("new", "n2"), metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("a slice of another node: %v", err)
+	}
+	other.Spec.Pool.Generation++
+	if _, err := node.Update(ctx, other, metav1.UpdateOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("a change of another's: %v", err)
+	}
+	if _, err := node.Patch(ctx, "other", types.MergePatchType, []byte(`{"spec":{"pool":{"generation":7}}}`), metav1.PatchOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("a patch of another's: %v", err)
+	}
+	if err := node.Delete(ctx, "other", metav1.DeleteOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("another's deletion: %v", err)
+	}
+	mine, err := node.Create(ctx, slice("mine", "n1"), metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine.Spec.Pool.Generation++
+	if _, err := node.Update(ctx, mine, metav1.UpdateOptions{}); err != nil {
+		t.Error(err)
+	}
+	if list, err := node.List(ctx, metav1.ListOptions{FieldSelector: "spec.nodeName=n1,spec.driver=d.x"}); err != nil || len(list.Items) != 1 || list.Items[0].Name != "mine" {
+		t.Errorf("%v %v", list, err)
+	}
+	if err := node.Delete(ctx, "mine", metav1.DeleteOptions{}); err != nil {
+		t.Error(err)
 	}
 }

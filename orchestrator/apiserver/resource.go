@@ -84,6 +84,9 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, info requ
 	if info.subresource != "" {
 		return c.subresource(w, r)
 	}
+	if err := c.restrictSlice(r.Context()); err != nil {
+		return err
+	}
 	switch {
 	case info.verb == "get":
 		return c.get(w, r)

@@ -56,6 +56,8 @@ type Config struct {
 
 	// NodeProxy carries logs, exec, attach and port-forward. Nil: those are refused.
 	NodeProxy *nodeproxy.Proxy
+	// Explain answers pods/{name}/scheduling with what is to be written as JSON. Nil: it is refused.
+	Explain func(ctx context.Context, namespace, pod string) (any, error)
 	// OpenAPI serves /openapi/; nil: made from the registry's kinds.
 	OpenAPI http.Handler
 

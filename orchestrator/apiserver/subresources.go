@@ -1,6 +1,7 @@
 package apiserver
 
 import (
+	"encoding/json"
 	"net/http"
 	"slices"
 
@@ -59,6 +60,11 @@ func (c *call) subresource(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 		return c.cfg.NodeProxy.ServeNode(w, r, c.name, c.info.rest)
+	case "scheduling":
+		if verb != "get" {
+			return errMethod()
+		}
+		return c.scheduling(w, r)
 	case "finalize":
 		if verb != "update" {
 			return errMethod()
@@ -127,6 +133,24 @@ func (c *call) bind(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return c.writeObject(w, r, http.StatusCreated, success(), neg)
+}
+
+// scheduling says where a pod would go now, and why.
+func (c *call) scheduling(w http.ResponseWriter, r *http.Request) error {
+	if c.cfg.Explain == nil {
+		return apierrors.NewServiceUnavailable("this server has no scheduler to ask: scheduling is not served")
+	}
+	answer, err := c.cfg.Explain(r.Context(), c.namespace, c.name)
+	if err != nil {
+		return err
+	}
+	body, err := json.MarshalIndent(answer, "", "  ")
+	if err != nil {
+		return apierrors.NewInternalError(err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, err = w.Write(append(body, '\n'))
+	return err
 }
 
 func (c *call) token(w http.ResponseWriter, r *http.Request) error {

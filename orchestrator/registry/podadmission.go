@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	nodev1 "k8s.io/api/node/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/rand"
 
@@ -25,6 +26,11 @@ const (
 func (r *Registry) admitBuiltIn(ctx context.Context, k *kindRef, obj api.Object) error {
 	if err := r.admitPod(ctx, k, obj); err != nil {
 		return err
+	}
+	if group, ok := obj.(*schedulingv1beta1.PodGroup); ok {
+		if err := api.AdmitGroupPriority(group, r.priorityClasses()); err != nil {
+			return apierrors.NewForbidden(groupResource(k.kind), group.Name, err)
+		}
 	}
 	return r.admitPriorityClass(k, obj)
 }

@@ -100,6 +100,9 @@ func TestWhoMayDoWhat(t *testing.T) {
 		"node all secrets":         {res(n1, "list", "a", "", "secrets", "", ""), false},
 		"node its pod's token":     {res(n1, "create", "a", "", "serviceaccounts", "token", "sa"), true},
 		"node another's token":     {res(n1, "create", "a", "", "serviceaccounts", "token", "other"), false},
+		"node a slice":             {res(n1, "create", "", "resource.k8s.io", "resourceslices", "", ""), true},
+		"node all slices at once":  {res(n1, "deletecollection", "", "resource.k8s.io", "resourceslices", "", ""), false},
+		"node changes a claim":     {res(n1, "update", "a", "resource.k8s.io", "resourceclaims", "status", "c"), false},
 		"node name without group":  {res(u("system:node:n1"), "list", "", "", "pods", "", ""), false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -63,12 +63,16 @@ func (n Node) Authorize(_ context.Context, a Attributes) (bool, string, error) {
 			return true, "", nil
 		}
 		return refuse("can only access node lease with the same name as the requesting node")
+	case "resource.k8s.io/resourceslices":
+		// Whose devices a slice has is in its body, and the server checks it there.
+		return a.Subresource == "" && (read || change || a.Verb == "create" || a.Verb == "delete"), "", nil
 	case "/pods":
 		return n.pods(node, a, read, change)
 	case "/events", "events.k8s.io/events":
 		return a.Verb == "create" || change, "", nil
 	case "/services", "/endpoints", "discovery.k8s.io/endpointslices", "networking.k8s.io/ingresses", "networking.k8s.io/ingressclasses",
-		"node.k8s.io/runtimeclasses", "/namespaces", "scheduling.k8s.io/priorityclasses", "cluster.pintle.dev/members":
+		"node.k8s.io/runtimeclasses", "/namespaces", "scheduling.k8s.io/priorityclasses", "cluster.pintle.dev/members",
+		"resource.k8s.io/resourceclaims", "resource.k8s.io/deviceclasses":
 		return read && a.Subresource == "", "", nil
 	case "/configmaps", "/secrets", "/serviceaccounts":
 		return n.referred(node, a)
