@@ -25,6 +25,7 @@ import (
 	"github.com/pintle/pintle/orchestrator/controllers/podgc"
 	"github.com/pintle/pintle/orchestrator/controllers/reconcile"
 	"github.com/pintle/pintle/orchestrator/controllers/replicaset"
+	"github.com/pintle/pintle/orchestrator/controllers/resourceclaim"
 	"github.com/pintle/pintle/orchestrator/controllers/serviceaccount"
 	"github.com/pintle/pintle/orchestrator/controllers/tainteviction"
 	"github.com/pintle/pintle/orchestrator/controllers/tokencleaner"
@@ -99,6 +100,9 @@ func New(cfg Config) (*Controllers, error) {
 	}
 	if api.ByGVR(cfg.Kinds, clusterroleaggregation.ClusterRoles()) != nil {
 		loops = append(loops, clusterroleaggregation.New(env))
+	}
+	if api.ByGVR(cfg.Kinds, resourceclaim.Claims()) != nil {
+		loops = append(loops, resourceclaim.New(env, events, cfg.Workers))
 	}
 	loops = append(loops, serviceaccount.New(env, cfg.RootCA, cfg.ServiceAccountToken)...)
 	if len(cfg.KubernetesService.Addresses) > 0 {

@@ -2,96 +2,56 @@ package scheduler
 
 import (
 	"context"
+	"maps"
 
 	"github.com/pintle/pintle/orchestrator/scheduler/framework"
 )
 
-// decide chooses the node for a pod: every plugin's filter, then the policies', then the best sum of
-// weighted scores; of equal nodes the one with the fewest pods, then the first by name. Without a
-// node it returns a *FitError. It changes nothing.
-func decide(ctx context.Context, plugins []framework.Plugin, policies *policyView, pod *framework.Pod, s *framework.State) (string, error) {
-	nodes := s.Nodes()
-	fit := &FitError{Nodes: len(nodes), Reasons: map[string]int{}, Plugins: map[string]bool{}}
-	prepared := make([]framework.Prepared, len(plugins))
-	for i, plugin := range plugins {
-		prepared[i] = plugin.Prepare(pod, s)
-	}
-	var feasible []*framework.Node
-nodes:
-	for _, n := range nodes {
-		for i := range prepared {
-			if prepared[i].Filter == nil {
-				continue
-			}
-			if reasons := prepared[i].Filter(n); len(reasons) > 0 {
-				for _, reason := range reasons {
-					fit.Reasons[reason]++
-				}
-				fit.Plugins[plugins[i].Name()] = true
-				continue nodes
-			}
+// decideAndReserve is decide, and what the profile's Reservers choose on the node. Where one of them refuses it, the next
+// best node is tried.
+func (e *engine) decideAndReserve(ctx context.Context, q question) (Decision, error) {
+	for {
+		node, err := e.decide(ctx, &q)
+		if err != nil {
+			return Decision{}, err
 		}
-		feasible = append(feasible, n)
-	}
-	feasible, said, err := filterByPolicy(ctx, policies, pod, feasible, s, fit)
-	if err != nil {
-		return "", err
-	}
-	if len(feasible) == 0 {
-		return "", fit
-	}
-	totals := score(prepared, feasible, said)
-	best := 0
-	for i := range feasible {
-		if totals[i] > totals[best] || (totals[i] == totals[best] && len(feasible[i].Pods) < len(feasible[best].Pods)) {
-			best = i
+		annotations, err := q.profile.reserve(q.pod, q.s.Node(node))
+		if err == nil {
+			return Decision{Node: node, Annotations: annotations}, nil
 		}
+		if q.refused == nil {
+			q.refused = map[string]string{}
+		}
+		q.refused[node] = err.Error()
 	}
-	return feasible[best].Name, nil
 }
 
-// filterByPolicy asks the policies about the nodes that are left, and returns those that they leave, with what they say
-// of each; nil if they say nothing.
-func filterByPolicy(ctx context.Context, policies *policyView, pod *framework.Pod, nodes []*framework.Node, s *framework.State, fit *FitError) ([]*framework.Node, []verdict, error) {
-	said, err := policies.ask(ctx, pod, nodes, s)
-	if err != nil || said == nil {
-		return nodes, nil, err
-	}
-	kept := 0
-	for i, v := range said {
-		if v.reason != "" {
-			fit.Reasons[v.reason]++
-			fit.Plugins[policyPlugin] = true
-			continue
+// reserve asks the profile's Reservers; annotations of later ones win, who see those of the earlier ones on the pod.
+func (p *Profile) reserve(pod *framework.Pod, n *framework.Node) (annotations map[string]string, err error) {
+	for _, r := range p.reservers {
+		pod := pod.WithAnnotations(annotations)
+		add, err := r.Reserve(pod, n)
+		if err != nil {
+			return nil, err
 		}
-		nodes[kept], said[kept] = nodes[i], v
-		kept++
+		if annotations == nil {
+			annotations = add
+		} else {
+			maps.Copy(annotations, add)
+		}
 	}
-	return nodes[:kept], said[:kept], nil
+	return annotations, nil
 }
 
-func score(prepared []framework.Prepared, nodes []*framework.Node, said []verdict) []int64 {
-	totals := make([]int64, len(nodes))
-	if len(nodes) == 1 {
-		return totals
-	}
-	scores := make([]int64, len(nodes))
-	for i := range prepared {
-		if prepared[i].Score == nil {
-			continue
-		}
-		for j, n := range nodes {
-			scores[j] = prepared[i].Score(n)
-		}
-		if prepared[i].Normalize != nil {
-			prepared[i].Normalize(scores)
-		}
-		for j := range totals {
-			totals[j] += scores[j] * prepared[i].Weight
+// prepare is what one of the profile's plugins says, with the profile's weight.
+func (p *Profile) prepare(i int, pod *framework.Pod, s *framework.State) framework.Prepared {
+	out := p.Plugins[i].Prepare(pod, s)
+	if len(p.Weights) > 0 {
+		if weight, ok := p.Weights[p.Plugins[i].Name()]; ok {
+			if out.Weight = weight; weight == 0 {
+				out.Score, out.ScoreRows = nil, nil
+			}
 		}
 	}
-	for j := range said {
-		totals[j] += said[j].score
-	}
-	return totals
+	return out
 }

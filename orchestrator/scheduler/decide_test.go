@@ -92,12 +92,12 @@ func TestDecide(t *testing.T) {
 		{"no nodes", nil, nil, pod("p", "1"), "no nodes available to schedule pods"},
 		{"fits", []*corev1.Node{node("a", "2")}, nil, pod("p", "2"), "a"},
 		{"too large", []*corev1.Node{node("a", "2"), node("b", "1")}, nil, pod("p", "3"),
-			"0/2 nodes are available: 2 Insufficient cpu."},
+			"0/2 nodes are available: 2 Insufficient cpu. Nearest: short of 1 cpu on a."},
 		{"what is there counts", []*corev1.Node{node("a", "2")}, []placed{{pod("q", "1500m"), "a"}}, pod("p", "1"),
-			"0/1 nodes are available: 1 Insufficient cpu."},
+			"0/1 nodes are available: 1 Insufficient cpu. Nearest: short of 500m cpu on a."},
 		{"least allocated wins", []*corev1.Node{node("a", "4"), node("b", "4")}, []placed{{pod("q", "1"), "a"}}, pod("p", "1"), "b"},
 		{"most frequent reason first", []*corev1.Node{node("a", "1", func(n *corev1.Node) { n.Spec.Unschedulable = true }), node("b", "1"), node("c", "1")}, nil, pod("p", "2"),
-			"0/3 nodes are available: 2 Insufficient cpu, 1 node(s) were unschedulable."},
+			"0/3 nodes are available: 2 Insufficient cpu, 1 node(s) were unschedulable. Nearest: short of 1 cpu on b."},
 		{"taint", []*corev1.Node{node("a", "1", tainted)}, nil, pod("p", "1"),
 			"0/1 nodes are available: 1 node(s) had untolerated taint {gpu: yes}."},
 		{"toleration", []*corev1.Node{node("a", "1", tainted)}, nil, pod("p", "1", func(p *corev1.Pod) {
@@ -182,4 +182,8 @@ func TestNoNodeIsEverOvercommitted(t *testing.T) {
 			}
 		}
 	}
+}
+
+func controlled(p *corev1.Pod, uid string, controller *bool) {
+	p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: uid, UID: types.UID(uid), Controller: controller}}
 }

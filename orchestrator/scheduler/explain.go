@@ -16,6 +16,8 @@ type FitError struct {
 	Preemption string
 	// Policy is what policies say to that.
 	Policy string
+	// Nearest is the node that would do if it had a little more, as "short of 1 nvidia.com/gpu on node-7"; "" if none would.
+	Nearest string
 }
 
 // Error reads as kube-scheduler's message, its reasons ordered by count, most frequent first.
@@ -54,6 +56,9 @@ func (e *FitError) with(message string) string {
 		if more != "" {
 			message += " " + more
 		}
+	}
+	if e.Nearest != "" {
+		message += " Nearest: " + e.Nearest + "."
 	}
 	return message
 }

@@ -3,19 +3,20 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/pintle/pintle/orchestrator/scheduler/framework"
+	"github.com/pintle/pintle/orchestrator/scheduler/plugins"
 )
 
 // loop owns the state and the queue: only run touches them.
@@ -24,15 +25,20 @@ type loop struct {
 	changes  chan change
 	bindings chan binding
 	bound    chan binding
-	reports  chan report
+	reports  [reporters]chan report // by the pod's UID, so that one writer has all of a pod
 
 	preemptions chan preemption
 	preempted   chan types.UID // whose preemption has been written
 
-	state    *framework.State
-	policies *policyView
-	changed  <-chan struct{} // the policies
+	decider  *Decider
+	claims   *plugins.DynamicResources // nil: no profile has it
+	state    *framework.State          // the decider's
+	policies *policyView               // the decider's
+	changed  <-chan struct{}           // the policies
 	queue    *queue
+	gangs    *gangs
+	quotas   *quotas
+	outbox   *outbox
 	budgets  map[string]budget // by namespace/name
 	// nominated are pods without a node for which one is being cleared; inFlight those whose preemption is
 	// being written.
@@ -55,20 +61,29 @@ type nomination struct {
 type binding struct {
 	pending *pending
 	pod     *corev1.Pod
-	node    string
+	to      Decision
+	claims  *claimWrites // nil: the pod has none
 	err     error
 }
 
 func newLoop(cfg Config) *loop {
-	return &loop{
+	decider := NewDecider(cfg.Profiles...)
+	decider.policies = newPolicyView(cfg.Policy)
+	quotas := newQuotas()
+	decider.state.Keep(quotas)
+	l := &loop{
 		cfg:      cfg,
 		changes:  make(chan change, 256),
 		bindings: make(chan binding, 4*cfg.BindWriters),
 		bound:    make(chan binding, 4*cfg.BindWriters),
-		reports:  make(chan report, 1024),
-		state:    framework.NewState(),
-		policies: newPolicyView(cfg.Policy),
+		decider:  decider,
+		claims:   claimsOf(decider),
+		state:    decider.state,
+		policies: decider.policies,
 		queue:    newQueue(),
+		gangs:    newGangs(),
+		quotas:   quotas,
+		outbox:   newOutbox(),
 
 		preemptions: make(chan preemption, 64),
 		preempted:   make(chan types.UID, 64),
@@ -83,9 +98,13 @@ func newLoop(cfg Config) *loop {
 		seen:    map[string]map[string]types.UID{},
 		relist:  map[string]map[string]types.UID{},
 	}
+	for i := range l.reports {
+		l.reports[i] = make(chan report, maxReports)
+	}
+	return l
 }
 
-func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
+func (l *loop) run(ctx context.Context, ready chan<- struct{}, explains <-chan explainRequest) error {
 	var timer <-chan time.Time
 	announced := false
 	for {
@@ -107,6 +126,9 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
 		case uid := <-l.preempted:
 			delete(l.inFlight, uid)
 			continue
+		case r := <-explains:
+			l.explain(ctx, r)
+			continue
 		default:
 		}
 		if len(l.synced) == watched {
@@ -120,7 +142,9 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
 			if next == 0 || expires > 0 && expires < next {
 				next = expires
 			}
-			if p := l.queue.pop(); p != nil {
+			if l.cfg.observe {
+				next = 0
+			} else if p := l.next(); p != nil {
 				if !l.schedule(ctx, p) {
 					return nil
 				}
@@ -144,6 +168,8 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
 			l.settle(b)
 		case uid := <-l.preempted:
 			delete(l.inFlight, uid)
+		case r := <-explains:
+			l.explain(ctx, r)
 		case <-timer:
 		}
 	}
@@ -151,29 +177,33 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}) error {
 
 // schedule decides on one pod. It returns false when ctx has ended.
 func (l *loop) schedule(ctx context.Context, p *pending) bool {
+	if taken, goesOn := l.scheduleTogether(ctx, p); taken {
+		return goesOn
+	}
 	pod := p.pod
-	node, err := l.place(ctx, pod)
+	to, err := l.place(ctx, pod)
 	if err != nil {
 		return l.refused(ctx, p, err)
 	}
 	delete(l.nominated, pod.UID)
-	l.state.SetPod(pod, node)
+	l.decider.Assume(pod, to)
 	l.assumed[pod.UID] = p
-	switch held, err := l.permit(ctx, p, node); {
+	switch held, err := l.permit(ctx, p, to); {
 	case err != nil:
 		l.denied(p, err)
 		return true
 	case held:
 		return ctx.Err() == nil
 	}
-	return l.bind(ctx, p, node)
+	return l.bind(ctx, p, to)
 }
 
 // bind hands a decision to a writer. It returns false when ctx has ended.
-func (l *loop) bind(ctx context.Context, p *pending, node string) bool {
+func (l *loop) bind(ctx context.Context, p *pending, to Decision) bool {
+	b := binding{pending: p, pod: p.pod.Pod, to: to, claims: l.claimsToWrite(p.pod.Pod)}
 	for {
 		select {
-		case l.bindings <- binding{pending: p, pod: p.pod.Pod, node: node}:
+		case l.bindings <- b:
 			return true
 		case b := <-l.bound: // writers that wait for us would never take the next binding
 			l.settle(b)
@@ -185,23 +215,26 @@ func (l *loop) bind(ctx context.Context, p *pending, node string) bool {
 
 // place decides on a node, with the pods that are nominated to nodes in their places; what it decides must
 // hold without them, too, for none of them may ever get there.
-func (l *loop) place(ctx context.Context, pod *framework.Pod) (string, error) {
+func (l *loop) place(ctx context.Context, pod *framework.Pod) (Decision, error) {
 	restore := l.expect(pod)
-	node, err := guarded(func() (string, error) {
-		return decide(ctx, l.cfg.Plugins, l.policies, pod, l.state)
-	})
+	to, err := guarded(func() (Decision, error) { return l.decider.Decide(ctx, pod) })
 	expected := restore()
 	if err != nil || !expected {
-		return node, err
+		return to, err
 	}
-	return guarded(func() (string, error) {
-		if fits(l.cfg.Plugins, pod, l.state, l.state.Node(node)) {
-			return node, nil
+	return guarded(func() (Decision, error) {
+		if fits(l.plugins(pod), pod, l.state, l.state.Node(to.Node)) {
+			return to, nil
 		}
 		nodes := len(l.state.Nodes())
-		return "", &FitError{Nodes: nodes, Reasons: map[string]int{"node(s) suit only beside pods that are nominated to them": nodes},
+		return Decision{}, &FitError{Nodes: nodes, Reasons: map[string]int{"node(s) suit only beside pods that are nominated to them": nodes},
 			Plugins: map[string]bool{"InterPodAffinity": true, "PodTopologySpread": true}}
 	})
+}
+
+// plugins are those of the pod's profile.
+func (l *loop) plugins(pod *framework.Pod) []framework.Plugin {
+	return l.decider.profile(pod.Spec.SchedulerName).Plugins
 }
 
 // expect puts the pods that nodes are being cleared for where they are expected, as far as they are at least
@@ -302,14 +335,14 @@ func (l *loop) preempt(ctx context.Context, pod *framework.Pod) (chosen *candida
 	restore := l.expect(pod)
 	defer restore()
 	why, err := guarded(func() (why string, err error) {
-		chosen, why, err = preempt(ctx, l.cfg.Plugins, l.policies, pod, l.state, slices.Collect(maps.Values(l.budgets)))
+		chosen, why, err = preempt(ctx, l.plugins(pod), l.policies, pod, l.state, slices.Collect(maps.Values(l.budgets)))
 		return why, err
 	})
 	if err != nil {
 		l.cfg.Logger.Error("preemption failed", "namespace", pod.Namespace, "pod", pod.Name, "error", err)
 		return nil, "", true
 	}
-	return chosen, why, false
+	return l.wholeChoice(ctx, pod, chosen), why, false
 }
 
 // writeBindings is one of the writers.
@@ -319,7 +352,9 @@ func (l *loop) writeBindings(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case b := <-l.bindings:
-			b.err = l.cfg.Client.Bind(ctx, b.pod.Namespace, b.pod.Name, b.pod.UID, b.node, nil)
+			b.err = l.cfg.withClaims(ctx, b, func() error {
+				return l.cfg.Client.Bind(ctx, b.pod.Namespace, b.pod.Name, b.pod.UID, b.to.Node, b.to.Annotations)
+			})
 			if !send(ctx, l.bound, b) {
 				return nil
 			}
@@ -329,8 +364,9 @@ func (l *loop) writeBindings(ctx context.Context) error {
 
 // settle takes a decision back if its binding failed.
 func (l *loop) settle(b binding) {
+	l.claimsWritten(b)
 	if b.err == nil {
-		l.send(report{pod: b.pod, node: b.node})
+		l.send(report{pod: b.pod, node: b.to.Node})
 		return
 	}
 	if l.assumed[b.pod.UID] != b.pending {
@@ -338,6 +374,7 @@ func (l *loop) settle(b binding) {
 	}
 	delete(l.assumed, b.pod.UID)
 	l.state.RemovePod(b.pod.UID)
+	l.left(b.pending.pod, b.to.Node)
 	if apierrors.IsNotFound(b.err) {
 		l.queue.remove(b.pod.UID)
 		return
@@ -350,6 +387,9 @@ func (l *loop) settle(b binding) {
 
 // apply records one event.
 func (l *loop) apply(ctx context.Context, c change) {
+	if l.applyTogether(c) {
+		return
+	}
 	resource := c.gvr.Resource
 	if c.relist {
 		l.relist[resource] = map[string]types.UID{}
@@ -383,6 +423,7 @@ func (l *loop) apply(ctx context.Context, c change) {
 	if came := l.relist[resource]; came != nil {
 		came[key] = meta.GetUID()
 	}
+	l.setClaims(c.event.Object)
 	switch obj := c.event.Object.(type) {
 	case *corev1.Pod:
 		l.setPod(ctx, obj)
@@ -393,7 +434,7 @@ func (l *loop) apply(ctx context.Context, c change) {
 		}
 		l.state.SetNode(obj)
 		if nodeMayHelp(before, obj) {
-			l.queue.wake(nil)
+			l.wake(hint{node: l.state.Node(obj.Name)})
 		}
 	case *corev1.Namespace:
 		if have := l.state.NamespaceLabels(obj.Name); !maps.Equal(have, obj.Labels) {
@@ -424,14 +465,22 @@ func (l *loop) forget(resource, key string, uid types.UID) {
 		delete(l.seen[resource], key)
 	}
 	name := key[indexAfterSlash(key):]
+	l.forgetClaims(resource, key, uid)
+	l.forgetTogether(resource, key, uid)
 	switch resource {
 	case podsResource.Resource:
+		left, node := l.state.Pod(uid), l.state.NodeOf(uid)
+		if n, ok := l.nominated[uid]; left == nil && ok { // its room is nobody's any more
+			left, node = n.pod, n.node
+		}
 		l.forgotten(uid)
 		delete(l.assumed, uid)
 		delete(l.nominated, uid)
 		l.queue.remove(uid)
 		l.state.RemovePod(uid)
-		l.queue.wake(podsLeave)
+		if left != nil {
+			l.left(left, node)
+		}
 	case nodesResource.Resource:
 		l.state.RemoveNode(name)
 	case namespacesResource.Resource:
@@ -441,29 +490,9 @@ func (l *loop) forget(resource, key string, uid types.UID) {
 	}
 }
 
-// nodeMayHelp says whether a pod that fitted nowhere may fit now that the node has come or changed. A
-// heartbeat is no reason to try again.
-func nodeMayHelp(before, now *corev1.Node) bool {
-	return before == nil || before.Spec.Unschedulable && !now.Spec.Unschedulable ||
-		!apiequality.Semantic.DeepEqual(before.Status.Allocatable, now.Status.Allocatable) ||
-		!maps.Equal(before.Labels, now.Labels) || !apiequality.Semantic.DeepEqual(before.Spec.Taints, now.Spec.Taints)
-}
-
 // waitsForPods says whether a pod that comes, or whose labels change, may help one that these plugins refused.
 func waitsForPods(refused map[string]bool) bool {
 	return refused["InterPodAffinity"] || refused["PodTopologySpread"] || refused[policyPlugin]
-}
-
-// podsLeave says whether the end of a pod may help: not where the nodes themselves are the reason.
-func podsLeave(refused map[string]bool) bool {
-	for name := range refused {
-		switch name {
-		case "NodeName", "NodeUnschedulable", "NodeAffinity", "TaintToleration":
-		default:
-			return true
-		}
-	}
-	return false
 }
 
 func indexAfterSlash(key string) int {
@@ -482,9 +511,9 @@ func (l *loop) setPod(ctx context.Context, pod *corev1.Pod) {
 		l.queue.remove(pod.UID)
 		delete(l.assumed, pod.UID)
 		delete(l.nominated, pod.UID)
-		if l.state.NodeOf(pod.UID) != "" {
+		if left, node := l.state.Pod(pod.UID), l.state.NodeOf(pod.UID); left != nil {
 			l.state.RemovePod(pod.UID)
-			l.queue.wake(podsLeave)
+			l.left(left, node)
 		}
 	case pod.Spec.NodeName != "":
 		l.forgotten(pod.UID)
@@ -492,10 +521,11 @@ func (l *loop) setPod(ctx context.Context, pod *corev1.Pod) {
 		delete(l.assumed, pod.UID)
 		delete(l.nominated, pod.UID)
 		// A pod that appears on a node, or has other labels, may be what another one's affinity waits for.
-		if have := l.state.Pod(pod.UID); have == nil || !maps.Equal(have.Labels, pod.Labels) || have.DeletionTimestamp == nil && pod.DeletionTimestamp != nil {
-			l.queue.wake(waitsForPods)
+		have, p := l.state.Pod(pod.UID), framework.NewPod(l.ranked(pod))
+		l.state.SetPod(p, pod.Spec.NodeName)
+		if have == nil || have.Kind() != p.Kind() {
+			l.wake(hint{other: p, came: true})
 		}
-		l.state.SetPod(framework.NewPod(pod), pod.Spec.NodeName)
 	case l.assumed[pod.UID] != nil:
 		// Our binding is under way; it or its failure tells us more.
 	case pod.DeletionTimestamp != nil || len(pod.Spec.SchedulingGates) > 0 || !l.takes(pod.Spec.SchedulerName):
@@ -503,7 +533,7 @@ func (l *loop) setPod(ctx context.Context, pod *corev1.Pod) {
 		l.queue.remove(pod.UID)
 		delete(l.nominated, pod.UID)
 	default:
-		p := framework.NewPod(pod)
+		p := framework.NewPod(l.ranked(pod))
 		l.arrived(pod)
 		l.queue.set(p, l.queueKey(ctx, p))
 		switch have, ok := l.nominated[pod.UID]; {
@@ -517,10 +547,22 @@ func (l *loop) setPod(ctx context.Context, pod *corev1.Pod) {
 	}
 }
 
+// reporters is how many write events and conditions at a time, maxReports how many reports wait for each.
+const (
+	reporters  = 4
+	maxReports = 4096
+)
+
 // send drops a report rather than wait for the writer: events are best effort, decisions are not.
 func (l *loop) send(r report) {
 	select {
-	case l.reports <- r:
+	case l.reports[hash(r.pod.UID)%reporters] <- r:
 	default:
 	}
+}
+
+func hash(uid types.UID) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(uid))
+	return h.Sum32()
 }

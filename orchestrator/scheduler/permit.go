@@ -21,7 +21,7 @@ const longestWait = 15 * time.Minute
 // waitingPod has a node, whose room it takes, and isn't bound until every policy that holds it back has let it go.
 type waitingPod struct {
 	pending *pending
-	node    string
+	to      Decision
 	since   time.Time
 	until   time.Time
 	holders map[string]bool
@@ -39,15 +39,15 @@ func (e *permitError) Error() string {
 
 // permit asks the policies whether a pod that has been given its node in the state may be bound now. held says that it
 // waits. An error refuses it.
-func (l *loop) permit(ctx context.Context, p *pending, node string) (held bool, err error) {
+func (l *loop) permit(ctx context.Context, p *pending, to Decision) (held bool, err error) {
 	pod := p.pod
 	if !l.policies.has(pod.Pod, hookPermit) {
 		return false, nil
 	}
 	now := l.cfg.Clock.Now()
-	w := &waitingPod{pending: p, node: node, since: now, until: now.Add(longestWait), holders: map[string]bool{}}
+	w := &waitingPod{pending: p, to: to, since: now, until: now.Add(longestWait), holders: map[string]bool{}}
 	for _, policy := range l.policies.policy.Permitters(pod.Spec.SchedulerName) {
-		req := &abi.PermitRequest{Pod: policyPod(pod), Node: node, Waiting: l.waitingFor(policy)}
+		req := &abi.PermitRequest{Pod: policyPod(pod), Node: to.Node, Waiting: l.waitingFor(policy)}
 		resp, err := l.policies.policy.Permit(ctx, policy, req)
 		if err != nil {
 			return false, &permitError{policy, err.Error()}
@@ -82,7 +82,7 @@ func (l *loop) permit(ctx context.Context, p *pending, node string) (held bool, 
 func (l *loop) waitingFor(policy string) (out []abi.Waiting) {
 	for _, w := range l.waiting {
 		if w.holders[policy] {
-			out = append(out, abi.Waiting{Pod: policyPod(w.pending.pod), Node: w.node, SinceUnixMs: w.since.UnixMilli()})
+			out = append(out, abi.Waiting{Pod: policyPod(w.pending.pod), Node: w.to.Node, SinceUnixMs: w.since.UnixMilli()})
 		}
 	}
 	slices.SortFunc(out, func(a, b abi.Waiting) int {
@@ -104,7 +104,7 @@ func (l *loop) letGo(ctx context.Context, uid types.UID, policy string) bool {
 		return true
 	}
 	delete(l.waiting, uid)
-	return l.bind(ctx, w.pending, w.node)
+	return l.bind(ctx, w.pending, w.to)
 }
 
 // expel refuses a pod that waits.
@@ -118,9 +118,10 @@ func (l *loop) expel(uid types.UID, policy, reason string) {
 // denied takes a pod from its node and parks it.
 func (l *loop) denied(p *pending, err error) {
 	delete(l.assumed, p.pod.UID)
+	node := l.state.NodeOf(p.pod.UID)
 	l.state.RemovePod(p.pod.UID)
 	l.queue.park(p, l.cfg.Clock.Now(), map[string]bool{policyPlugin: true})
-	l.queue.wake(podsLeave) // its room is free
+	l.left(p.pod, node) // its room is free
 	p.woken = false
 	l.send(report{pod: p.pod.Pod, err: err})
 }
@@ -148,7 +149,7 @@ func (l *loop) expire(now time.Time) (next time.Duration) {
 
 // takes says whether pods of a profile are placed here.
 func (l *loop) takes(profile string) bool {
-	return profile == l.cfg.Name || l.policies != nil && l.policies.policy.Has(profile, "")
+	return l.decider.profiles[profile] != nil || l.policies != nil && l.policies.policy.Has(profile, "")
 }
 
 // queueKey is a pod's place in the queue, before its priority.

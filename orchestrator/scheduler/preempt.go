@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/pintle/pintle/orchestrator/scheduler/framework"
+	builtin "github.com/pintle/pintle/orchestrator/scheduler/plugins"
 )
 
 // Preemption, as Kubernetes documents it: a pod that fits nowhere may take the place of pods of lower
@@ -74,10 +76,27 @@ func preempt(ctx context.Context, plugins []framework.Plugin, policies *policyVi
 	reasons := map[string]int{}
 	// What no end of a pod changes is asked once.
 	var lasting []framework.Prepared
+	var hinters []framework.Hinter
+	changing := make([]framework.Plugin, 0, len(plugins))
+	var amounts *framework.Prepared // of NodeResourcesFit, if nothing but amounts can be in the pod's way beside what is lasting
+	others := 0
 	for _, plugin := range plugins {
-		if p := plugin.Prepare(pod, s); p.Filter != nil && p.Lasting {
+		if h, ok := plugin.(framework.Hinter); ok {
+			hinters = append(hinters, h)
+		}
+		if p := plugin.Prepare(pod, s); !p.Lasting {
+			changing = append(changing, plugin)
+			if _, ok := plugin.(builtin.NodeResourcesFit); ok {
+				amounts = &p
+			} else if p.Filter != nil {
+				others++
+			}
+		} else if p.Filter != nil {
 			lasting = append(lasting, p)
 		}
+	}
+	if others > 0 {
+		amounts = nil
 	}
 	for _, n := range slices.Clone(s.Nodes()) {
 		if len(candidates) == maxCandidates {
@@ -87,7 +106,15 @@ func preempt(ctx context.Context, plugins []framework.Plugin, policies *policyVi
 			reasons[notHelpful]++
 			continue
 		}
-		if c := clear1(plugins, pod, s, n, budgets); c != nil {
+		if slices.ContainsFunc(hinters, func(h framework.Hinter) bool { return !h.Helps(pod, n) }) {
+			reasons[noVictims]++
+			continue
+		}
+		clear := func() *candidate { return clear1(changing, pod, s, n, budgets) }
+		if amounts != nil {
+			clear = func() *candidate { return clearAmounts(amounts.Filter, pod, n, budgets) }
+		}
+		if c := clear(); c != nil {
 			candidates = append(candidates, c)
 		} else {
 			reasons[noVictims]++
@@ -98,11 +125,16 @@ func preempt(ctx context.Context, plugins []framework.Plugin, policies *policyVi
 		for i, c := range candidates {
 			nodes[i] = c.node
 		}
-		kept, _, err := filterByPolicy(ctx, policies, pod, nodes, s, &FitError{Reasons: reasons, Plugins: map[string]bool{}})
+		said, err := policies.ask(ctx, pod, nodes, s)
 		if err != nil {
 			return nil, "", err
 		}
-		candidates = slices.DeleteFunc(candidates, func(c *candidate) bool { return !slices.Contains(kept, c.node) })
+		for i, v := range said {
+			if v.reason != "" {
+				reasons[v.reason]++
+				candidates = slices.DeleteFunc(candidates, func(c *candidate) bool { return c.node == nodes[i] })
+			}
+		}
 	}
 	if len(candidates) == 0 {
 		return nil, "preemption: " + (&FitError{Nodes: len(s.Nodes()), Reasons: reasons}).Error(), nil
@@ -112,6 +144,9 @@ func preempt(ctx context.Context, plugins []framework.Plugin, policies *policyVi
 
 // clear1 finds the fewest pods of lower priority whose end lets the pod onto the node; nil if none would.
 func clear1(plugins []framework.Plugin, pod *framework.Pod, s *framework.State, n *framework.Node, budgets []budget) *candidate {
+	if pods, _ := n.Below(priority(pod)); pods == 0 {
+		return nil
+	}
 	var lower []*framework.Pod
 	for _, p := range n.Pods {
 		if priority(p) < priority(pod) {
@@ -153,6 +188,48 @@ func clear1(plugins []framework.Plugin, pod *framework.Pod, s *framework.State, 
 	spare(others, false)
 	if len(c.victims) == 0 {
 		return nil // what keeps the pod off isn't there any more: the next attempt sees it
+	}
+	slices.SortFunc(c.victims, importance)
+	return c
+}
+
+// clearAmounts is clear1 for a pod in whose way there are only amounts of resources: nothing need be tried with the state.
+func clearAmounts(filter func(*framework.Node) []string, pod *framework.Pod, n *framework.Node, budgets []budget) *candidate {
+	if pods, _ := n.Below(priority(pod)); pods == 0 {
+		return nil
+	}
+	trial := &framework.Node{Node: n.Node, Name: n.Name, Row: n.Row, Allocatable: n.Allocatable, Requested: n.Requested}
+	trial.Requested.Scalar = maps.Clone(trial.Requested.Scalar)
+	var lower []*framework.Pod
+	for _, p := range n.Pods {
+		if priority(p) < priority(pod) {
+			lower = append(lower, p)
+			trial.Requested.Add(p.Request, -1)
+		}
+	}
+	if len(filter(trial)) > 0 {
+		return nil
+	}
+	slices.SortFunc(lower, importance)
+	c := &candidate{node: n}
+	violating, others := protected(lower, budgets)
+	spare := func(pods []*framework.Pod, violates bool) {
+		for _, p := range pods {
+			trial.Requested.Add(p.Request, 1)
+			if len(filter(trial)) == 0 {
+				continue
+			}
+			trial.Requested.Add(p.Request, -1)
+			c.victims = append(c.victims, p)
+			if violates {
+				c.violating++
+			}
+		}
+	}
+	spare(violating, true)
+	spare(others, false)
+	if len(c.victims) == 0 {
+		return nil
 	}
 	slices.SortFunc(c.victims, importance)
 	return c

@@ -213,7 +213,6 @@ func TestANominationThatIsHopelessIsTakenBack(t *testing.T) {
 }
 
 func TestOnlyWhatMayHelpWakesAParkedPod(t *testing.T) {
-	byNode := map[string]bool{"NodeAffinity": true, "TaintToleration": true}
 	byRoom := map[string]bool{"NodeAffinity": true, "NodeResourcesFit": true}
 	byPods := map[string]bool{"InterPodAffinity": true}
 	for _, tc := range []struct {
@@ -222,9 +221,6 @@ func TestOnlyWhatMayHelpWakesAParkedPod(t *testing.T) {
 		refused map[string]bool
 		want    bool
 	}{
-		{"a pod leaves, nodes are the reason", podsLeave, byNode, false},
-		{"a pod leaves, room is the reason", podsLeave, byRoom, true},
-		{"a pod leaves, pods are the reason", podsLeave, byPods, true},
 		{"a pod comes, room is the reason", waitsForPods, byRoom, false},
 		{"a pod comes, pods are the reason", waitsForPods, byPods, true},
 	} {
@@ -249,7 +245,7 @@ func TestOnlyWhatMayHelpWakesAParkedPod(t *testing.T) {
 		t.Error("a node that comes or is uncordoned doesn't wake")
 	}
 	q := newQueue()
-	for name, refused := range map[string]map[string]bool{"nodes": byNode, "pods": byPods} {
+	for name, refused := range map[string]map[string]bool{"nodes": {"NodeAffinity": true, "TaintToleration": true}, "pods": byPods} {
 		q.set(framework.NewPod(pod(name, "1")), 0)
 		p := q.pop()
 		q.park(p, metav1.Unix(0, 0).Time, refused)
@@ -280,15 +276,15 @@ func TestNominatedPodsTakeRoomAndAreNoCompany(t *testing.T) {
 		want string
 	}{
 		{pod("small", "1"), "a"},
-		{pod("large", "2"), "0/1 nodes are available: 1 Insufficient cpu."},
+		{pod("large", "2"), "0/1 nodes are available: 1 Insufficient cpu. Nearest: short of 1 cpu on a."},
 		{pod("more-important", "2", ranked(10)), "a"},
 		{pod("near", "1", near), "0/1 nodes are available: 1 node(s) suit only beside pods that are nominated to them."},
 	} {
 		got, err := l.place(context.Background(), framework.NewPod(tc.pod))
 		if err != nil {
-			got = err.Error()
+			got.Node = err.Error()
 		}
-		if got != tc.want {
+		if got := got.Node; got != tc.want {
 			t.Errorf("%s: got %q, want %q", tc.pod.Name, got, tc.want)
 		}
 	}

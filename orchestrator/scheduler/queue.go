@@ -94,8 +94,13 @@ func (q *queue) park(p *pending, now time.Time, refused map[string]bool) {
 
 // wake marks the parked pods that a change may help; helps nil means all of them.
 func (q *queue) wake(helps func(refused map[string]bool) bool) {
+	q.wakeEach(func(p *pending) bool { return helps == nil || p.refused == nil || helps(p.refused) })
+}
+
+// wakeEach marks the parked pods that a change helps.
+func (q *queue) wakeEach(helps func(p *pending) bool) {
 	for _, p := range q.waits {
-		if !p.woken && (helps == nil || p.refused == nil || helps(p.refused)) {
+		if !p.woken && helps(p) {
 			q.wakeOne(p)
 		}
 	}

@@ -1,7 +1,10 @@
 package scheduler
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -10,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pintle/pintle/orchestrator/scheduler/framework"
 	"github.com/pintle/pintle/orchestrator/scheduler/plugins"
@@ -496,6 +500,175 @@ func (d dice) pod(i int) *corev1.Pod {
 	return p
 }
 
+// decideSlowly is the decision, asking every plugin about every node.
+func decideSlowly(ps []framework.Plugin, pod *framework.Pod, s *framework.State) (string, error) {
+	prepared := make([]framework.Prepared, len(ps))
+	fit := &FitError{Nodes: len(s.Nodes()), Reasons: map[string]int{}, Plugins: map[string]bool{}}
+	for i, plugin := range ps {
+		prepared[i] = plugin.Prepare(pod, s)
+	}
+	var feasible []*framework.Node
+nodes:
+	for _, n := range s.Nodes() {
+		for i := range prepared {
+			if prepared[i].Filter == nil {
+				continue
+			}
+			if reasons := prepared[i].Filter(n); len(reasons) > 0 {
+				for _, reason := range reasons {
+					fit.Reasons[reason]++
+				}
+				fit.Plugins[ps[i].Name()] = true
+				continue nodes
+			}
+		}
+		feasible = append(feasible, n)
+	}
+	if len(feasible) == 0 {
+		return "", fit
+	}
+	totals, scores := make([]int64, len(feasible)), make([]int64, len(feasible))
+	for i := range prepared {
+		if prepared[i].Score == nil {
+			continue
+		}
+		for j, n := range feasible {
+			scores[j] = prepared[i].Score(n)
+		}
+		switch prepared[i].Scale {
+		case framework.ToMost, framework.ToMostRev:
+			framework.NormalizeTo(scores, prepared[i].Scale == framework.ToMostRev)
+		case framework.ToRange, framework.ToRangeRev:
+			framework.NormalizeRange(scores, prepared[i].Scale == framework.ToRangeRev)
+		default:
+			if prepared[i].Normalize != nil {
+				prepared[i].Normalize(scores)
+			}
+		}
+		for j := range totals {
+			totals[j] += scores[j] * prepared[i].Weight
+		}
+	}
+	best := 0
+	for i := range feasible {
+		if totals[i] > totals[best] || totals[i] == totals[best] && len(feasible[i].Pods) < len(feasible[best].Pods) {
+			best = i
+		}
+	}
+	return feasible[best].Name, nil
+}
+
+// decide is the engine's decision: the first one of a shape without policies, which must agree with the second's and the slow one.
+func decide(ctx context.Context, ps []framework.Plugin, policies *policyView, pod *framework.Pod, s *framework.State) (string, error) {
+	e, q := newEngine(), question{profile: &Profile{Plugins: ps}, policies: policies, pod: pod, s: s}
+	node, err := e.decide(ctx, &q)
+	if policies != nil {
+		return node, err
+	}
+	for range 2 {
+		again, err2 := e.decide(ctx, &q)
+		slow, err3 := decideSlowly(ps, pod, s)
+		if again != node || slow != node || (err == nil) != (err2 == nil) || (err == nil) != (err3 == nil) {
+			return "", fmt.Errorf("the first says %s, %w, the second %s, %w, the slow one %s, %w", node, err, again, err2, slow, err3)
+		}
+	}
+	return node, err
+}
+
+// The engine decides as asking every plugin about every node does, whatever has changed before, and for a pod that fits nowhere
+// counts the same reasons.
+func TestTheEngineAgreesWithTheSlowDecision(t *testing.T) {
+	placed, refused := 0, 0
+	for seed := range uint64(60) {
+		d := dice{rand.New(rand.NewPCG(seed, 11))}
+		decider := NewDecider()
+		s := decider.State()
+		for _, name := range []string{"default", "other"} {
+			s.SetNamespace(name, d.labels())
+		}
+		// Pods come in shapes, of which most are seen again.
+		var shapes []*corev1.Pod
+		for i := range 8 {
+			p := d.pod(i)
+			p.DeletionTimestamp = nil
+			if d.one(2) { // and some are plain
+				p.Spec.Affinity, p.Spec.TopologySpreadConstraints, p.Spec.NodeSelector = nil, nil, nil
+			}
+			if d.one(3) {
+				always := true
+				p.OwnerReferences = []metav1.OwnerReference{{UID: types.UID(fmt.Sprint("rs", i)), Controller: &always}}
+			}
+			p.Spec.Containers[0].Image = d.of("", "a", "b:1")
+			shapes = append(shapes, p)
+		}
+		var there []types.UID
+		for step := range 150 {
+			switch d.IntN(12) {
+			case 0, 1:
+				n := d.node(d.IntN(9))
+				if d.one(2) {
+					n.Status.Images = []corev1.ContainerImage{{Names: []string{"a:latest"}, SizeBytes: int64(d.IntN(2000)) << 20}}
+				}
+				s.SetNode(n)
+			case 2:
+				if d.one(3) {
+					s.RemoveNode(fmt.Sprint("n", d.IntN(9)))
+				}
+			case 3:
+				if len(there) > 0 {
+					s.RemovePod(there[d.IntN(len(there))])
+				}
+			case 4:
+				if d.one(4) {
+					s.SetNamespace("other", d.labels())
+				}
+			}
+			p := *shapes[d.IntN(len(shapes))]
+			p.Name, p.UID = fmt.Sprint("p", step), types.UID(fmt.Sprint("p", step))
+			if d.one(4) {
+				p.Labels = d.labels()
+			}
+			pod := framework.NewPod(&p)
+			if step%7 == 0 {
+				r := &reference{at: map[*corev1.Pod]*corev1.Node{}, namespaces: map[string]map[string]string{}}
+				for _, name := range []string{"default", "other"} {
+					r.namespaces[name] = s.NamespaceLabels(name)
+				}
+				for _, n := range s.Nodes() {
+					r.nodes = append(r.nodes, n.Node)
+					for _, other := range n.Pods {
+						r.at[other.Pod] = n.Node
+					}
+				}
+				for _, n := range s.Nodes() {
+					if got, want := fits(plugins.Default(), pod, s, n), r.allows(&p, n.Node); got != want {
+						t.Fatalf("seed %d, step %d: on %s the plugins say %v, the reference %v", seed, step, n.Name, got, want)
+					}
+				}
+			}
+			got, err := decider.Decide(context.Background(), pod)
+			want, slowErr := decideSlowly(plugins.Default(), pod, s)
+			if got.Node != want {
+				t.Fatalf("seed %d, step %d: %s, %v; slowly %s, %v", seed, step, got.Node, err, want, slowErr)
+			}
+			if err != nil {
+				refused++
+				fit, slow := (*FitError)(nil), (*FitError)(nil)
+				if !errors.As(err, &fit) || !errors.As(slowErr, &slow) || !maps.Equal(fit.Reasons, slow.Reasons) || !maps.Equal(fit.Plugins, slow.Plugins) {
+					t.Fatalf("seed %d, step %d: %v; slowly %v", seed, step, err, slowErr)
+				}
+				continue
+			}
+			placed++
+			decider.Assume(pod, got)
+			there = append(there, pod.UID)
+		}
+	}
+	if placed < 500 || refused < 500 {
+		t.Errorf("%d placed and %d refused: the clusters are no test", placed, refused)
+	}
+}
+
 // On random small clusters, the plugins let a pod onto exactly the nodes that the documentation does.
 func TestTheFiltersAgreeWithASlowReference(t *testing.T) {
 	allowed, refused := 0, 0
@@ -533,5 +706,105 @@ func TestTheFiltersAgreeWithASlowReference(t *testing.T) {
 	}
 	if allowed < 300 || refused < 300 {
 		t.Errorf("%d allowed and %d refused: the clusters are no test", allowed, refused)
+	}
+}
+
+// Where only amounts are in a pod's way, preemption reckons with them instead of trying; it must choose the same victims.
+func TestPreemptionByAmountsAgreesWithTrying(t *testing.T) {
+	chosen := 0
+	for seed := range uint64(300) {
+		d := dice{rand.New(rand.NewPCG(seed, 13))}
+		s := framework.NewState()
+		n := node("n", fmt.Sprint(2+d.IntN(4)))
+		n.Status.Allocatable["a.b/gpu"] = *resource.NewQuantity(int64(d.IntN(4)), resource.DecimalSI)
+		s.SetNode(n)
+		var budgets []budget
+		if d.one(2) {
+			budgets = append(budgets, budget{namespace: "default", selector: framework.Selector(nil, app("x"), nil, nil), allowed: int32(d.IntN(2))})
+		}
+		plain := func(name string) *corev1.Pod {
+			p := pod(name, fmt.Sprint(100*(1+d.IntN(15)), "m"), ranked(int32(d.IntN(4))))
+			p.Labels = d.labels()
+			if d.one(3) {
+				p.Spec.Containers[0].Resources.Requests["a.b/gpu"] = resource.MustParse("1")
+			}
+			return p
+		}
+		for i := range 1 + d.IntN(6) {
+			s.SetPod(framework.NewPod(plain(fmt.Sprint("p", i))), "n")
+		}
+		p := framework.NewPod(plain("preemptor"))
+		at := s.Node("n")
+		filter := plugins.NodeResourcesFit{}.Prepare(p, s).Filter
+		got, want := clearAmounts(filter, p, at, budgets), clear1(plugins.Default(), p, s, at, budgets)
+		if (got == nil) != (want == nil) || got != nil && (got.violating != want.violating || !slices.EqualFunc(got.victims, want.victims, func(a, b *framework.Pod) bool { return a.UID == b.UID })) {
+			t.Fatalf("seed %d: %+v, by trying %+v", seed, got, want)
+		}
+		if got != nil {
+			chosen++
+		}
+	}
+	if chosen < 50 {
+		t.Errorf("%d with victims: no test", chosen)
+	}
+}
+
+// The same nodes and pods give the same decisions, in whatever order the nodes came and whatever was there before, and no
+// resource of a node is ever given twice.
+func TestDecisionsAreDeterministicAndNeverOvercommit(t *testing.T) {
+	placed := 0
+	for seed := range uint64(40) {
+		d := dice{rand.New(rand.NewPCG(seed, 17))}
+		one, two := NewDecider(), NewDecider()
+		var nodes []*corev1.Node
+		for i := range 3 + d.IntN(6) {
+			nodes = append(nodes, d.node(i))
+			one.SetNode(nodes[i])
+		}
+		for i := range 4 {
+			two.SetNode(d.node(20 + i))
+		}
+		for _, i := range d.Perm(len(nodes)) {
+			two.SetNode(nodes[i])
+			two.RemoveNode(fmt.Sprint("n", 20+i))
+		}
+		for i := range 4 {
+			two.RemoveNode(fmt.Sprint("n", 20+i))
+		}
+		for i := range 60 {
+			p := d.pod(i)
+			p.DeletionTimestamp = nil
+			if d.one(2) {
+				p.Spec.Affinity, p.Spec.TopologySpreadConstraints, p.Spec.NodeSelector = nil, nil, nil
+			}
+			a, errA := one.Decide(t.Context(), framework.NewPod(p))
+			b, errB := two.Decide(t.Context(), framework.NewPod(p))
+			if a.Node != b.Node || (errA == nil) != (errB == nil) || errA != nil && errA.Error() != errB.Error() {
+				t.Fatalf("seed %d, pod %d: %s, %v and %s, %v", seed, i, a.Node, errA, b.Node, errB)
+			}
+			if errA != nil {
+				continue
+			}
+			placed++
+			one.Assume(framework.NewPod(p), a)
+			two.Assume(framework.NewPod(p), b)
+			n := one.State().Node(a.Node)
+			for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourcePods, "a.b/gpu"} {
+				sum := int64(0)
+				for _, other := range n.Pods {
+					if name == corev1.ResourcePods {
+						sum += 1000
+					} else {
+						sum += need(other.Pod, name)
+					}
+				}
+				if have := n.Node.Status.Allocatable[name]; sum > have.MilliValue() {
+					t.Fatalf("seed %d: pods on %s have %d thousandths of %s, of %d", seed, n.Name, sum, name, have.MilliValue())
+				}
+			}
+		}
+	}
+	if placed < 300 {
+		t.Errorf("%d placed: no test", placed)
 	}
 }

@@ -23,13 +23,13 @@ type report struct {
 const maxRemembered = 4096
 
 // report writes events and conditions, one after the other, off the decision's path.
-func (l *loop) report(ctx context.Context) error {
+func (l *loop) report(ctx context.Context, reports <-chan report) error {
 	last := map[types.UID]*corev1.Event{}
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case r := <-l.reports:
+		case r := <-reports:
 			if r.err == nil {
 				delete(last, r.pod.UID)
 				l.event(ctx, r.pod, nil, corev1.EventTypeNormal, "Scheduled",

@@ -24,20 +24,25 @@ type Config struct {
 	Client Client
 	// Name is the schedulerName of the pods that it places; "" means default-scheduler.
 	Name string
-	// Plugins decide. Nil means plugins.Default().
+	// Plugins decide about those pods. Nil means plugins.Default().
 	Plugins []framework.Plugin
+	// Profiles are further schedulerNames that it serves, each with plugins of its own. One called Name replaces Plugins.
+	Profiles []Profile
 	// Policy decides beside them. Nil: none.
 	Policy Policy
-	// BindWriters is how many bindings are written at a time; 0 means 16.
+	// BindWriters is how many bindings are written at a time; 0 means 256: they share the store's commits.
 	BindWriters int
 	Logger      *slog.Logger // nil discards
 	Clock       clock.Clock  // nil: the machine's
+
+	observe bool // decide nothing: see Observe
 }
 
 // Scheduler places pods. Make one with New.
 type Scheduler struct {
-	cfg   Config
-	ready chan struct{}
+	cfg      Config
+	ready    chan struct{}
+	explains chan explainRequest
 }
 
 // New checks the config and starts nothing.
@@ -51,8 +56,9 @@ func New(cfg Config) (*Scheduler, error) {
 	if cfg.Plugins == nil {
 		cfg.Plugins = plugins.Default()
 	}
+	cfg.Profiles = append([]Profile{{Name: cfg.Name, Plugins: cfg.Plugins}}, cfg.Profiles...)
 	if cfg.BindWriters <= 0 {
-		cfg.BindWriters = 16
+		cfg.BindWriters = 256
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -60,7 +66,7 @@ func New(cfg Config) (*Scheduler, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = clock.RealClock{}
 	}
-	return &Scheduler{cfg: cfg, ready: make(chan struct{})}, nil
+	return &Scheduler{cfg: cfg, ready: make(chan struct{}), explains: make(chan explainRequest)}, nil
 }
 
 // Ready is closed once every node and pod has been seen for the first time.
@@ -77,9 +83,16 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	for range s.cfg.BindWriters {
 		group.Go(func() error { return loop.writeBindings(ctx) })
 	}
-	group.Go(func() error { return loop.report(ctx) })
+	for i := range loop.reports {
+		group.Go(func() error { return loop.report(ctx, loop.reports[i]) })
+	}
+	for _, r := range loop.decider.runners() {
+		group.Go(func() error { return r.Run(ctx) })
+	}
 	group.Go(func() error { return loop.writePreemptions(ctx) })
-	group.Go(func() error { return loop.run(ctx, s.ready) })
+	group.Go(func() error { return loop.outbox.run(ctx) })
+	group.Go(func() error { return loop.tick(ctx) })
+	group.Go(func() error { return loop.run(ctx, s.ready, s.explains) })
 	if err := group.Wait(); err != nil && ctx.Err() == nil {
 		return err
 	}
@@ -87,10 +100,11 @@ func (s *Scheduler) Run(ctx context.Context) error {
 }
 
 // watched is how many resources are watched.
-const watched = 4
+const watched = 9
 
 func watchedResources() [watched]schema.GroupVersionResource {
-	return [watched]schema.GroupVersionResource{namespacesResource, nodesResource, podsResource, budgetsResource}
+	return [watched]schema.GroupVersionResource{namespacesResource, nodesResource, podsResource, budgetsResource, podGroupsResource(), queuesResource(),
+		claimsResource, slicesResource, classesResource}
 }
 
 // change is one event of a watch. A relist starts with a change of type "" whose list tells the loop to
@@ -141,7 +155,7 @@ func send[T any](ctx context.Context, out chan<- T, value T) bool {
 
 // guarded calls f and turns a panic of a plugin or policy into an error, so that it costs one pod its
 // turn and not the host program its life.
-func guarded(f func() (string, error)) (node string, err error) {
+func guarded[T any](f func() (T, error)) (out T, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())

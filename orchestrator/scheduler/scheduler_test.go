@@ -103,11 +103,14 @@ func (f *fakeClient) Create(_ context.Context, _ schema.GroupVersionResource, ob
 }
 
 func (f *fakeClient) Update(_ context.Context, gvr schema.GroupVersionResource, _ string, obj api.Object) (api.Object, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if gvr == claimsResource {
+		return f.updateClaim(obj)
+	}
 	if gvr.Resource != "pods" {
 		return obj, nil
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	if have := f.objects["pods"][obj.GetNamespace()+"/"+obj.GetName()]; have == nil || have.GetResourceVersion() != obj.GetResourceVersion() {
 		return nil, apierrors.NewConflict(gvr.GroupResource(), obj.GetName(), nil)
 	}
@@ -131,7 +134,7 @@ func (f *fakeClient) Delete(_ context.Context, gvr schema.GroupVersionResource, 
 	return nil
 }
 
-func (f *fakeClient) Bind(_ context.Context, namespace, name string, _ types.UID, node string, _ map[string]string) error {
+func (f *fakeClient) Bind(_ context.Context, namespace, name string, _ types.UID, node string, annotations map[string]string) error {
 	f.mu.Lock()
 	if f.conflict > 0 {
 		f.conflict--
@@ -145,6 +148,9 @@ func (f *fakeClient) Bind(_ context.Context, namespace, name string, _ types.UID
 	}
 	changed := obj.DeepCopyObject().(*corev1.Pod)
 	changed.Spec.NodeName = node
+	for key, value := range annotations {
+		metav1.SetMetaDataAnnotation(&changed.ObjectMeta, key, value)
+	}
 	f.put("pods", changed, watch.Modified)
 	f.bound <- name + "→" + node
 	return nil
@@ -190,7 +196,7 @@ func TestAPodThatFitsNowhereIsExplainedAndBoundWhenANodeComes(t *testing.T) {
 	client.put("nodes", node("a", "1"), watch.Added)
 	client.put("pods", pod("p", "2"), watch.Added)
 	start(t, client)
-	if e := <-client.events; e.Reason != "FailedScheduling" || e.Message != "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod." {
+	if e := <-client.events; e.Reason != "FailedScheduling" || e.Message != "0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 No preemption victims found for incoming pod. Nearest: short of 1 cpu on a." {
 		t.Fatalf("%+v", e)
 	}
 	client.put("nodes", node("b", "2"), watch.Added)

@@ -17,7 +17,8 @@ type Affinity struct {
 // Term is one pod affinity term.
 type Term struct {
 	TopologyKey string
-	Weight      int64 // of preferred terms; 1 otherwise
+	Weight      int64  // of preferred terms; 1 otherwise
+	Key         string // the same for terms that mean the same pods by the same topology key
 
 	selector   labels.Selector
 	namespaces sets.Set[string]
@@ -74,7 +75,26 @@ func newTerm(pod *corev1.Pod, term *corev1.PodAffinityTerm, weight int64) Term {
 	if len(term.Namespaces) == 0 && term.NamespaceSelector == nil {
 		t.namespaces.Insert(pod.Namespace)
 	}
+	b := shaper{}
+	b.text(t.TopologyKey)
+	b.text(SelectorKey(t.selector))
+	b.text(SelectorKey(t.nsSelector))
+	for _, namespace := range sets.List(t.namespaces) {
+		b.text(namespace)
+	}
+	t.Key = string(b)
 	return t
+}
+
+// SelectorKey is the same for selectors that select the same by the same requirements.
+func SelectorKey(s labels.Selector) string {
+	switch key := s.String(); {
+	case key != "":
+		return key
+	case s.Empty():
+		return "*"
+	}
+	return ""
 }
 
 // Selector parses a label selector and adds the pod's own values of the match and mismatch keys. A

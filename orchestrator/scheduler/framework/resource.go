@@ -61,7 +61,14 @@ func (r *Resource) Add(o Resource, sign int64) {
 // requestOf is what the scheduler reserves for a pod: its containers, the largest need of its init
 // containers, and its overhead.
 func requestOf(pod *corev1.Pod) Resource {
-	r := FromList(helpers.PodRequests(pod, helpers.PodResourcesOptions{}))
+	var r Resource
+	if spec := &pod.Spec; len(spec.InitContainers) == 0 && len(spec.Overhead) == 0 && spec.Resources == nil { // the usual pod
+		for i := range spec.Containers {
+			r.Add(FromList(spec.Containers[i].Resources.Requests), 1)
+		}
+	} else {
+		r = FromList(helpers.PodRequests(pod, helpers.PodResourcesOptions{}))
+	}
 	r.Pods = 1
 	return r
 }
@@ -78,4 +85,19 @@ func scoredRequestOf(pod *corev1.Pod, request Resource) Resource {
 		}
 	}
 	return request
+}
+
+// Of is the amount of one resource: thousandths of cpu, else units.
+func (r *Resource) Of(name corev1.ResourceName) int64 {
+	switch name {
+	case corev1.ResourceCPU:
+		return r.MilliCPU
+	case corev1.ResourceMemory:
+		return r.Memory
+	case corev1.ResourceEphemeralStorage:
+		return r.EphemeralStorage
+	case corev1.ResourcePods:
+		return r.Pods
+	}
+	return r.Scalar[name]
 }

@@ -1,6 +1,8 @@
 package framework
 
 import (
+	"maps"
+	"slices"
 	"sort"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,9 +19,17 @@ type Node struct {
 	Scored      Resource // Requested, with defaults for containers that ask for nothing
 	Pods        map[types.UID]*Pod
 	Version     uint64 // another one after each change of the node or its pods
+	Row         int    // its place in the State's columns while Node isn't nil; -1 otherwise
 	ports       map[HostPort]int
-	required    int // pods with required anti-affinity
-	affine      int // pods with terms that count for scores
+	ledgers     map[string]Ledger
+	levels      []level // what pods of each priority ask for, least important first
+}
+
+// level sums the pods of one priority.
+type level struct {
+	priority int32
+	pods     int
+	request  Resource
 }
 
 // HostPort is one port of a node that a pod holds.
@@ -29,6 +39,36 @@ type HostPort struct {
 	Port     int32
 }
 
+// Below is how many pods of the node are less important than priority, and what they ask for together.
+func (n *Node) Below(priority int32) (pods int, request Resource) {
+	for i := range n.levels {
+		if n.levels[i].priority >= priority {
+			break
+		}
+		pods += n.levels[i].pods
+		request.Add(n.levels[i].request, 1)
+	}
+	return pods, request
+}
+
+func (n *Node) addLevel(p *Pod, sign int) {
+	priority := int32(0)
+	if p.Spec.Priority != nil {
+		priority = *p.Spec.Priority
+	}
+	i := 0
+	for i < len(n.levels) && n.levels[i].priority < priority {
+		i++
+	}
+	if i == len(n.levels) || n.levels[i].priority != priority {
+		n.levels = slices.Insert(n.levels, i, level{priority: priority})
+	}
+	n.levels[i].request.Add(p.Request, int64(sign))
+	if n.levels[i].pods += sign; n.levels[i].pods == 0 {
+		n.levels = slices.Delete(n.levels, i, i+1)
+	}
+}
+
 // Pod is a pod with what the scheduler derives from it once.
 type Pod struct {
 	*corev1.Pod
@@ -36,6 +76,9 @@ type Pod struct {
 	Scored   Resource
 	Ports    []HostPort
 	Affinity Affinity
+	shape    string
+	kind     string // which pods match the same selectors as this one
+	group    *group // while it occupies a node: those of its kind
 }
 
 // NewPod derives it. The pod isn't changed and must not be changed afterwards.
@@ -60,7 +103,23 @@ func NewPod(pod *corev1.Pod) *Pod {
 		}
 	}
 	p.Affinity = affinityOf(pod)
+	p.shape, p.kind = shapeOf(p), kindOf(pod)
 	return p
+}
+
+// WithAnnotations is a copy of the pod that has these annotations, too.
+func (p *Pod) WithAnnotations(add map[string]string) *Pod {
+	if len(add) == 0 {
+		return p
+	}
+	object, out := *p.Pod, *p
+	object.Annotations = maps.Clone(object.Annotations)
+	if object.Annotations == nil {
+		object.Annotations = map[string]string{}
+	}
+	maps.Copy(object.Annotations, add)
+	out.Pod = &object
+	return &out
 }
 
 // PortsTaken says whether any of the ports is in use on the node.
@@ -76,12 +135,6 @@ func (n *Node) PortsTaken(wanted []HostPort) bool {
 	return false
 }
 
-// HasRequiredAntiAffinity says whether a pod on the node keeps others away.
-func (n *Node) HasRequiredAntiAffinity() bool { return n.required > 0 }
-
-// HasAffinity says whether a pod on the node would rather have, or not have, others near it.
-func (n *Node) HasAffinity() bool { return n.affine > 0 }
-
 func (n *Node) add(p *Pod, sign int) {
 	n.Requested.Add(p.Request, int64(sign))
 	n.Scored.Add(p.Scored, int64(sign))
@@ -90,64 +143,125 @@ func (n *Node) add(p *Pod, sign int) {
 			delete(n.ports, port)
 		}
 	}
-	if len(p.Affinity.RequiredAnti) > 0 {
-		n.required += sign
-	}
-	if a := &p.Affinity; len(a.Required)+len(a.Preferred)+len(a.PreferredAnti) > 0 {
-		n.affine += sign
-	}
+	n.addLevel(p, sign)
 	if sign > 0 {
 		n.Pods[p.UID] = p
 	} else {
 		delete(n.Pods, p.UID)
 	}
+	for _, l := range n.ledgers {
+		if sign > 0 {
+			l.AddPod(p)
+		} else {
+			l.RemovePod(p)
+		}
+	}
 }
 
-// State is the cluster as the scheduler knows it: nodes, the pods on them, the labels of namespaces.
+// State is the cluster as the scheduler knows it: nodes, the pods on them, the labels of namespaces. Beside the
+// nodes themselves it keeps columns of numbers (Columns), of labels (LabelColumn) and of pods that match something
+// (Census), indexed by Node.Row, and a log of which rows have changed.
 type State struct {
 	nodes      map[string]*Node
-	podNode    map[types.UID]string
+	pods       map[types.UID]*placedPod
 	namespaces map[string]labels.Set
 	list       []*Node // usable nodes by name; nil: to be made
 	version    uint64  // of the node that changed last
+	keepers    []Keeper
+
+	rows    []*Node // by Row; nil: free
+	free    []int
+	live    []bool // by Row
+	columns Columns
+	log     changeLog
+	labels  map[string]*LabelColumn
+	index   index
+	images  map[string]*image
 }
 
-func (s *State) changed(n *Node) {
-	s.version++
-	n.Version = s.version
+type placedPod struct {
+	pod  *Pod
+	node *Node
 }
 
 // NewState returns an empty one.
 func NewState() *State {
-	return &State{nodes: map[string]*Node{}, podNode: map[types.UID]string{}, namespaces: map[string]labels.Set{}}
+	return &State{nodes: map[string]*Node{}, pods: map[types.UID]*placedPod{}, namespaces: map[string]labels.Set{},
+		labels: map[string]*LabelColumn{}, index: newIndex(), images: map[string]*image{}}
 }
 
 func (s *State) node(name string) *Node {
 	n := s.nodes[name]
 	if n == nil {
-		n = &Node{Name: name, Pods: map[types.UID]*Pod{}, ports: map[HostPort]int{}}
+		n = &Node{Name: name, Row: -1, Pods: map[types.UID]*Pod{}, ports: map[HostPort]int{}}
 		s.nodes[name] = n
+		for _, k := range s.keepers {
+			n.keep(k)
+		}
 	}
 	return n
+}
+
+// changed records that a node or the pods on it are others now; object, that the node itself is.
+func (s *State) changed(n *Node, object bool) {
+	s.version++
+	n.Version = s.version
+	if n.Row >= 0 {
+		s.columns.write(n)
+		s.log.add(n.Row, object)
+	}
 }
 
 // SetNode adds or replaces a node.
 func (s *State) SetNode(node *corev1.Node) {
 	n := s.node(node.Name)
+	before := n.Node
 	n.Node = node
 	n.Allocatable = FromList(node.Status.Allocatable)
-	s.changed(n)
+	for _, l := range n.ledgers {
+		l.SetNode(node)
+	}
+	if before == nil {
+		s.enter(n)
+	}
+	s.setImages(n, before)
+	s.changed(n, true)
+	if before == nil || !maps.Equal(before.Labels, node.Labels) || before.Spec.Unschedulable != node.Spec.Unschedulable ||
+		!slices.EqualFunc(before.Spec.Taints, node.Spec.Taints, func(a, b corev1.Taint) bool { return a.MatchTaint(&b) && a.Value == b.Value }) {
+		s.relabel(n, before == nil)
+	}
+}
+
+// enter gives a node its row.
+func (s *State) enter(n *Node) {
 	s.list = nil
+	if last := len(s.free) - 1; last >= 0 {
+		n.Row, s.free = s.free[last], s.free[:last]
+		s.rows[n.Row], s.live[n.Row] = n, true
+		return
+	}
+	n.Row = len(s.rows)
+	s.rows, s.live = append(s.rows, n), append(s.live, true)
+	s.columns.grow()
 }
 
 // RemoveNode forgets a node; pods that are still bound to it are kept in case it returns.
 func (s *State) RemoveNode(name string) {
 	n := s.nodes[name]
-	if n == nil {
+	if n == nil || n.Node == nil {
 		return
 	}
+	before, row := n.Node, n.Row
 	n.Node = nil
-	s.list = nil
+	for _, l := range n.ledgers {
+		l.SetNode(nil)
+	}
+	s.setImages(n, before)
+	s.relabel(n, false)
+	s.changed(n, true)
+	n.Row = -1
+	s.rows[row], s.live[row], s.list = nil, false, nil
+	s.free = append(s.free, row)
 	s.dropIfEmpty(n)
 }
 
@@ -159,33 +273,64 @@ func (s *State) dropIfEmpty(n *Node) {
 
 // SetPod records that pod occupies node, replacing what was recorded of the same UID.
 func (s *State) SetPod(pod *Pod, node string) {
-	s.RemovePod(pod.UID)
+	if have := s.pods[pod.UID]; have != nil {
+		if have.node.Name == node && s.swap(have, pod) {
+			return
+		}
+		s.RemovePod(pod.UID)
+	}
 	n := s.node(node)
 	n.add(pod, 1)
-	s.changed(n)
-	s.podNode[pod.UID] = node
+	s.pods[pod.UID] = &placedPod{pod, n}
+	s.index.add(s, pod, n, 1)
+	s.changed(n, false)
+}
+
+// swap replaces a pod by one that differs from it in nothing that a decision sees.
+func (s *State) swap(have *placedPod, pod *Pod) bool {
+	old := have.pod
+	if old.shape != pod.shape || old.Spec.Affinity != nil || pod.Spec.Affinity != nil || old.kind != pod.kind || !maps.Equal(old.Annotations, pod.Annotations) || !sameStart(old.Pod, pod.Pod) {
+		return false
+	}
+	pod.group = old.group
+	have.pod, have.node.Pods[pod.UID] = pod, pod
+	for _, l := range have.node.ledgers {
+		l.RemovePod(old)
+		l.AddPod(pod)
+	}
+	return true
+}
+
+func sameStart(a, b *corev1.Pod) bool {
+	return a.Status.StartTime.Equal(b.Status.StartTime) && a.Status.Phase == b.Status.Phase
 }
 
 // RemovePod forgets a pod.
 func (s *State) RemovePod(uid types.UID) {
-	name, ok := s.podNode[uid]
-	if !ok {
+	placed := s.pods[uid]
+	if placed == nil {
 		return
 	}
-	n := s.nodes[name]
-	n.add(n.Pods[uid], -1)
-	s.changed(n)
-	delete(s.podNode, uid)
+	n, pod := placed.node, placed.pod
+	n.add(pod, -1)
+	delete(s.pods, uid)
+	s.index.add(s, pod, n, -1)
+	s.changed(n, false)
 	s.dropIfEmpty(n)
 }
 
 // NodeOf is the node that a pod occupies, or "".
-func (s *State) NodeOf(uid types.UID) string { return s.podNode[uid] }
+func (s *State) NodeOf(uid types.UID) string {
+	if placed := s.pods[uid]; placed != nil {
+		return placed.node.Name
+	}
+	return ""
+}
 
 // Pod is what is recorded of a pod that occupies a node, nil if none does.
 func (s *State) Pod(uid types.UID) *Pod {
-	if n := s.nodes[s.podNode[uid]]; n != nil {
-		return n.Pods[uid]
+	if placed := s.pods[uid]; placed != nil {
+		return placed.pod
 	}
 	return nil
 }
@@ -194,10 +339,19 @@ func (s *State) Pod(uid types.UID) *Pod {
 func (s *State) Node(name string) *Node { return s.nodes[name] }
 
 // SetNamespace records a namespace's labels.
-func (s *State) SetNamespace(name string, l labels.Set) { s.namespaces[name] = l }
+func (s *State) SetNamespace(name string, l labels.Set) {
+	have, known := s.namespaces[name]
+	s.namespaces[name] = l
+	if !known || !maps.Equal(have, l) {
+		s.index.forget(s)
+	}
+}
 
 // RemoveNamespace forgets a namespace.
-func (s *State) RemoveNamespace(name string) { delete(s.namespaces, name) }
+func (s *State) RemoveNamespace(name string) {
+	delete(s.namespaces, name)
+	s.index.forget(s)
+}
 
 // NamespaceLabels are the labels of a namespace, for namespace selectors.
 func (s *State) NamespaceLabels(name string) labels.Set { return s.namespaces[name] }
@@ -205,9 +359,9 @@ func (s *State) NamespaceLabels(name string) labels.Set { return s.namespaces[na
 // Nodes returns the nodes that exist, by name. The slice is the State's own.
 func (s *State) Nodes() []*Node {
 	if s.list == nil {
-		s.list = make([]*Node, 0, len(s.nodes))
-		for _, n := range s.nodes {
-			if n.Node != nil {
+		s.list = make([]*Node, 0, len(s.rows))
+		for _, n := range s.rows {
+			if n != nil {
 				s.list = append(s.list, n)
 			}
 		}
@@ -215,3 +369,16 @@ func (s *State) Nodes() []*Node {
 	}
 	return s.list
 }
+
+// Len is the number of nodes.
+func (s *State) Len() int { return len(s.rows) - len(s.free) }
+
+// Rows are the nodes by Row, nil where a row is free; Live says the same. The slices are the State's own, and good until it
+// changes.
+func (s *State) Rows() []*Node { return s.rows }
+
+// Live says of each row whether there is a node.
+func (s *State) Live() []bool { return s.live }
+
+// Columns are the nodes' amounts by Row.
+func (s *State) Columns() *Columns { return &s.columns }

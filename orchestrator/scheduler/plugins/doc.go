@@ -2,7 +2,10 @@
 // names and with the behaviour that the Kubernetes documentation gives them.
 package plugins
 
-import "github.com/pintle/pintle/orchestrator/scheduler/framework"
+import (
+	"github.com/pintle/pintle/orchestrator/scheduler/devices"
+	"github.com/pintle/pintle/orchestrator/scheduler/framework"
+)
 
 // Default returns the built-in plugins. Filters run in this order, cheap ones first; a node's
 // reasons are those of the first plugin that refuses it, as in kube-scheduler.
@@ -13,9 +16,12 @@ func Default() []framework.Plugin {
 		TaintToleration{},
 		NodeAffinity{},
 		NodePorts{},
-		NodeResourcesFit{},
+		NodeResourcesFit{Ignore: devices.Counts},
 		NodeResourcesBalancedAllocation{},
+		ImageLocality{},
 		PodTopologySpread{},
 		InterPodAffinity{},
+		NewGPU(GPUOptions{}),
+		NewDynamicResources(), // after GPU: it appends to that one's grants
 	}
 }

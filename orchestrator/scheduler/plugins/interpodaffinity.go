@@ -1,6 +1,13 @@
 package plugins
 
-import "github.com/pintle/pintle/orchestrator/scheduler/framework"
+import (
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/pintle/pintle/orchestrator/scheduler/framework"
+)
 
 // InterPodAffinity honours podAffinity and podAntiAffinity, the pod's own and that of the pods
 // which run already.
@@ -9,89 +16,102 @@ type InterPodAffinity struct{}
 // Name implements framework.Plugin.
 func (InterPodAffinity) Name() string { return "InterPodAffinity" }
 
-// domain is one value of one topology key: a zone, say.
-type domain struct{ key, value string }
-
-// hardWeight is what a required affinity of a running pod towards this one adds to a score
-// (kube-scheduler's default hardPodAffinityWeight).
-const hardWeight = 1
-
 // Prepare implements framework.Plugin.
 func (InterPodAffinity) Prepare(pod *framework.Pod, s *framework.State) framework.Prepared {
-	f := filterCounts(pod, s)
 	p := framework.Prepared{}
-	if len(f.own) > 0 || len(f.ownAnti) > 0 || len(f.theirs) > 0 {
-		p.Filter = f.filter
+	own, refusing := &pod.Affinity, s.Refusing(pod)
+	if len(own.Required)+len(own.RequiredAnti)+len(refusing) > 0 {
+		f := newAffinityFilter(pod, s, refusing)
+		p.Filter, p.FilterRows = f.filter, f.filterRows
 	}
-	if scores := preferredScores(pod, s); len(scores) > 0 {
+	wishing := s.Wishing(pod)
+	if len(own.Preferred)+len(own.PreferredAnti)+len(wishing) > 0 {
+		var wishes []wish
+		for i := range own.Preferred {
+			c := termCensus(s, &own.Preferred[i])
+			wishes = append(wishes, wish{c.Column, c.Counts, own.Preferred[i].Weight})
+		}
+		for i := range own.PreferredAnti {
+			c := termCensus(s, &own.PreferredAnti[i])
+			wishes = append(wishes, wish{c.Column, c.Counts, -own.PreferredAnti[i].Weight})
+		}
+		for _, c := range wishing {
+			wishes = append(wishes, wish{c.Column, c.Counts, c.Weight})
+		}
 		p.Score = func(n *framework.Node) (sum int64) {
-			for d, weight := range scores {
-				if value, ok := n.Node.Labels[d.key]; ok && value == d.value {
-					sum += weight
-				}
+			for i := range wishes {
+				sum += wishes[i].of(n.Row)
 			}
 			return sum
 		}
-		p.Normalize = func(scores []int64) { framework.NormalizeRange(scores, false) }
-		p.Weight = 2
+		p.ScoreRows = func(rows []int32, out []int64) {
+			clear(out)
+			for i := range wishes {
+				for at, row := range rows {
+					out[at] += wishes[i].of(int(row))
+				}
+			}
+		}
+		p.Scale, p.Weight = framework.ToRange, 2
 	}
 	return p
 }
 
-type affinityFilter struct {
-	own, ownAnti []framework.Term
-	// matched counts the pods that each term finds, by domain; anti likewise.
-	matched []map[domain]int
-	anti    []map[domain]int
-	theirs  map[domain]bool // where running pods refuse this one
-	first   bool            // no pod matches, but this pod matches its own terms: it may be the first
+// wish is what the pods of a domain are worth.
+type wish struct {
+	column *framework.LabelColumn
+	counts []int64
+	weight int64
 }
 
-func filterCounts(pod *framework.Pod, s *framework.State) *affinityFilter {
-	f := &affinityFilter{own: pod.Affinity.Required, ownAnti: pod.Affinity.RequiredAnti, theirs: map[domain]bool{}}
-	for range f.own {
-		f.matched = append(f.matched, map[domain]int{})
+func (w *wish) of(row int) int64 {
+	if v := w.column.Values[row]; v >= 0 && int(v) < len(w.counts) {
+		return w.counts[v] * w.weight
 	}
-	for range f.ownAnti {
-		f.anti = append(f.anti, map[domain]int{})
+	return 0
+}
+
+// termCensus counts the pods that a term means.
+func termCensus(s *framework.State, t *framework.Term) *framework.Census {
+	return s.Census("term\x00"+t.Key, t.TopologyKey, nil, func(sample *corev1.Pod, namespace labels.Set) bool {
+		return t.Matches(sample, namespace)
+	})
+}
+
+type affinityFilter struct {
+	matched []*framework.Census // for each required term, the pods that all of them mean
+	anti    []*framework.Census
+	theirs  []*framework.Carried // of pods that refuse this one
+	first   bool                 // no pod matches, but this pod matches its own terms: it may be the first
+}
+
+func newAffinityFilter(pod *framework.Pod, s *framework.State, refusing []*framework.Carried) *affinityFilter {
+	f := &affinityFilter{theirs: refusing}
+	own := pod.Affinity.Required
+	// A pod counts for affinity only if it matches all terms together.
+	keys := make([]string, len(own))
+	for i := range own {
+		keys[i] = own[i].Key
 	}
-	podNamespace := s.NamespaceLabels(pod.Namespace)
+	all := strings.Join(keys, "\x00")
 	found := false
-	for _, n := range s.Nodes() {
-		if len(f.own) == 0 && len(f.ownAnti) == 0 && !n.HasRequiredAntiAffinity() {
-			continue
-		}
-		for _, other := range n.Pods {
-			otherNamespace := s.NamespaceLabels(other.Namespace)
-			// A pod counts for affinity only if it matches all terms together.
-			if len(f.own) > 0 && matchesAll(f.own, other, otherNamespace) {
-				for i := range f.own {
-					if value, ok := n.Node.Labels[f.own[i].TopologyKey]; ok {
-						f.matched[i][domain{f.own[i].TopologyKey, value}]++
-						found = true
-					}
-				}
-			}
-			for i := range f.ownAnti {
-				if value, ok := n.Node.Labels[f.ownAnti[i].TopologyKey]; ok && f.ownAnti[i].Matches(other.Pod, otherNamespace) {
-					f.anti[i][domain{f.ownAnti[i].TopologyKey, value}]++
-				}
-			}
-			for i := range other.Affinity.RequiredAnti {
-				term := &other.Affinity.RequiredAnti[i]
-				if value, ok := n.Node.Labels[term.TopologyKey]; ok && term.Matches(pod.Pod, podNamespace) {
-					f.theirs[domain{term.TopologyKey, value}] = true
-				}
-			}
-		}
+	for i := range own {
+		c := s.Census("all\x00"+own[i].TopologyKey+"\x00"+all, own[i].TopologyKey, nil, func(sample *corev1.Pod, namespace labels.Set) bool {
+			return matchesAll(own, sample, namespace)
+		})
+		found = found || c.Total > 0
+		f.matched = append(f.matched, c)
 	}
-	f.first = !found && matchesAll(f.own, pod, podNamespace)
+	f.first = !found && matchesAll(own, pod.Pod, s.NamespaceLabels(pod.Namespace))
+	for i := range pod.Affinity.RequiredAnti {
+		f.anti = append(f.anti, termCensus(s, &pod.Affinity.RequiredAnti[i]))
+	}
 	return f
 }
 
-func matchesAll(terms []framework.Term, pod *framework.Pod, namespaceLabels map[string]string) bool {
+func matchesAll(terms []framework.Term, pod *corev1.Pod, namespaceLabels map[string]string) bool {
 	for i := range terms {
-		if !terms[i].Matches(pod.Pod, namespaceLabels) {
+		if !terms[i].Matches(pod, namespaceLabels) {
 			return false
 		}
 	}
@@ -99,68 +119,38 @@ func matchesAll(terms []framework.Term, pod *framework.Pod, namespaceLabels map[
 }
 
 func (f *affinityFilter) filter(n *framework.Node) []string {
-	for i := range f.own {
-		value, ok := n.Node.Labels[f.own[i].TopologyKey]
-		if !ok || (!f.first && f.matched[i][domain{f.own[i].TopologyKey, value}] == 0) {
+	for _, c := range f.matched {
+		if c.Column.Values[n.Row] < 0 || !f.first && c.Count(n.Row) == 0 {
 			return []string{"node(s) didn't match pod affinity rules"}
 		}
 	}
-	for i := range f.ownAnti {
-		value, ok := n.Node.Labels[f.ownAnti[i].TopologyKey]
-		if ok && f.anti[i][domain{f.ownAnti[i].TopologyKey, value}] > 0 {
+	for _, c := range f.anti {
+		if c.Count(n.Row) > 0 {
 			return []string{"node(s) didn't match pod anti-affinity rules"}
 		}
 	}
-	for d := range f.theirs {
-		if value, ok := n.Node.Labels[d.key]; ok && value == d.value {
+	for _, c := range f.theirs {
+		if v := c.Column.Values[n.Row]; v >= 0 && int(v) < len(c.Counts) && c.Counts[v] > 0 {
 			return []string{"node(s) didn't satisfy existing pods anti-affinity rules"}
 		}
 	}
 	return nil
 }
 
-func preferredScores(pod *framework.Pod, s *framework.State) map[domain]int64 {
-	scores := map[domain]int64{}
-	add := func(n *framework.Node, term *framework.Term, weight int64) {
-		if value, ok := n.Node.Labels[term.TopologyKey]; ok {
-			scores[domain{term.TopologyKey, value}] += weight
+func (f *affinityFilter) filterRows(ok []bool) {
+	for _, c := range f.matched {
+		for row, v := range c.Column.Values[:len(ok)] {
+			ok[row] = ok[row] && v >= 0 && (f.first || c.Counts[v] > 0)
 		}
 	}
-	podNamespace := s.NamespaceLabels(pod.Namespace)
-	own := len(pod.Affinity.Preferred)+len(pod.Affinity.PreferredAnti) > 0
-	for _, n := range s.Nodes() {
-		if !own && !n.HasAffinity() {
-			continue
-		}
-		for _, other := range n.Pods {
-			a := &other.Affinity
-			otherNamespace := s.NamespaceLabels(other.Namespace)
-			for i := range pod.Affinity.Preferred {
-				if term := &pod.Affinity.Preferred[i]; term.Matches(other.Pod, otherNamespace) {
-					add(n, term, term.Weight)
-				}
-			}
-			for i := range pod.Affinity.PreferredAnti {
-				if term := &pod.Affinity.PreferredAnti[i]; term.Matches(other.Pod, otherNamespace) {
-					add(n, term, -term.Weight)
-				}
-			}
-			for i := range a.Required {
-				if a.Required[i].Matches(pod.Pod, podNamespace) {
-					add(n, &a.Required[i], hardWeight)
-				}
-			}
-			for i := range a.Preferred {
-				if a.Preferred[i].Matches(pod.Pod, podNamespace) {
-					add(n, &a.Preferred[i], a.Preferred[i].Weight)
-				}
-			}
-			for i := range a.PreferredAnti {
-				if a.PreferredAnti[i].Matches(pod.Pod, podNamespace) {
-					add(n, &a.PreferredAnti[i], -a.PreferredAnti[i].Weight)
-				}
-			}
+	for _, c := range f.anti {
+		for row, v := range c.Column.Values[:len(ok)] {
+			ok[row] = ok[row] && (v < 0 || c.Counts[v] == 0)
 		}
 	}
-	return scores
+	for _, c := range f.theirs {
+		for row, v := range c.Column.Values[:len(ok)] {
+			ok[row] = ok[row] && (v < 0 || int(v) >= len(c.Counts) || c.Counts[v] == 0)
+		}
+	}
 }

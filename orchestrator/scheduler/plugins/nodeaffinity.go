@@ -1,6 +1,7 @@
 package plugins
 
 import (
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
 
 	"github.com/pintle/pintle/orchestrator/scheduler/framework"
@@ -14,7 +15,7 @@ func (NodeAffinity) Name() string { return "NodeAffinity" }
 
 // Prepare implements framework.Plugin.
 func (NodeAffinity) Prepare(pod *framework.Pod, _ *framework.State) framework.Prepared {
-	p := framework.Prepared{Lasting: true}
+	p := framework.Prepared{Lasting: true, Local: true, Key: affinityKey(pod)}
 	if len(pod.Spec.NodeSelector) > 0 || (pod.Spec.Affinity != nil && pod.Spec.Affinity.NodeAffinity != nil) {
 		matches := matchesNode(pod)
 		p.Filter = func(n *framework.Node) []string {
@@ -32,9 +33,23 @@ func (NodeAffinity) Prepare(pod *framework.Pod, _ *framework.State) framework.Pr
 		return p
 	}
 	p.Score = func(n *framework.Node) int64 { return terms.Score(n.Node) }
-	p.Normalize = func(scores []int64) { framework.NormalizeTo(scores, false) }
+	p.Scale = framework.ToMost
 	p.Weight = 2
 	return p
+}
+
+// affinityKey is the same for pods with the same nodeSelector and nodeAffinity; "" for those without.
+func affinityKey(pod *framework.Pod) string {
+	out := ""
+	if a := pod.Spec.Affinity; a != nil && a.NodeAffinity != nil {
+		if encoded, err := a.NodeAffinity.Marshal(); err == nil { // an API object can always be encoded
+			out = "a" + string(encoded)
+		}
+	}
+	if len(pod.Spec.NodeSelector) > 0 {
+		out += "s" + labels.Set(pod.Spec.NodeSelector).String()
+	}
+	return out
 }
 
 // matchesNode is the pod's nodeSelector and required node affinity; topology spread asks it too.

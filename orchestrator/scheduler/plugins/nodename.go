@@ -11,9 +11,9 @@ func (NodeName) Name() string { return "NodeName" }
 // Prepare implements framework.Plugin.
 func (NodeName) Prepare(pod *framework.Pod, _ *framework.State) framework.Prepared {
 	if pod.Spec.NodeName == "" {
-		return framework.Prepared{}
+		return framework.Prepared{Local: true, Lasting: true}
 	}
-	return framework.Prepared{Lasting: true, Filter: func(n *framework.Node) []string {
+	return framework.Prepared{Lasting: true, Local: true, Key: pod.Spec.NodeName, Filter: func(n *framework.Node) []string {
 		if n.Name != pod.Spec.NodeName {
 			return []string{"node(s) didn't match the requested node name"}
 		}

@@ -11,9 +11,9 @@ func (NodePorts) Name() string { return "NodePorts" }
 // Prepare implements framework.Plugin.
 func (NodePorts) Prepare(pod *framework.Pod, _ *framework.State) framework.Prepared {
 	if len(pod.Ports) == 0 {
-		return framework.Prepared{}
+		return framework.Prepared{Local: true}
 	}
-	return framework.Prepared{Filter: func(n *framework.Node) []string {
+	return framework.Prepared{Local: true, Filter: func(n *framework.Node) []string {
 		if n.PortsTaken(pod.Ports) {
 			return []string{"node(s) didn't have free ports for the requested pod ports"}
 		}

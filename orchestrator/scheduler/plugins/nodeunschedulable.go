@@ -15,9 +15,11 @@ func (NodeUnschedulable) Name() string { return "NodeUnschedulable" }
 // Prepare implements framework.Plugin.
 func (NodeUnschedulable) Prepare(pod *framework.Pod, _ *framework.State) framework.Prepared {
 	cordon := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
-	tolerated := tolerates(pod.Spec.Tolerations, &cordon)
-	return framework.Prepared{Lasting: true, Filter: func(n *framework.Node) []string {
-		if n.Node.Spec.Unschedulable && !tolerated {
+	if tolerates(pod.Spec.Tolerations, &cordon) {
+		return framework.Prepared{Lasting: true, Local: true}
+	}
+	return framework.Prepared{Lasting: true, Local: true, Key: "untolerated", Filter: func(n *framework.Node) []string {
+		if n.Node.Spec.Unschedulable {
 			return []string{"node(s) were unschedulable"}
 		}
 		return nil

@@ -19,6 +19,8 @@ func (TaintToleration) Name() string { return "TaintToleration" }
 func (TaintToleration) Prepare(pod *framework.Pod, _ *framework.State) framework.Prepared {
 	return framework.Prepared{
 		Lasting: true,
+		Local:   true,
+		Key:     "t" + framework.TolerationsKey(pod.Spec.Tolerations),
 		Filter: func(n *framework.Node) []string {
 			for i := range n.Node.Spec.Taints {
 				taint := &n.Node.Spec.Taints[i]
@@ -38,8 +40,8 @@ func (TaintToleration) Prepare(pod *framework.Pod, _ *framework.State) framework
 			}
 			return count
 		},
-		Normalize: func(scores []int64) { framework.NormalizeTo(scores, true) },
-		Weight:    3,
+		Scale:  framework.ToMostRev,
+		Weight: 3,
 	}
 }
 
