@@ -5,19 +5,28 @@ import (
 	"sync"
 
 	"github.com/pintle/pintle/orchestrator/apiserver"
+	"github.com/pintle/pintle/orchestrator/scheduler"
 )
 
 // leadingParts are the parts that a member runs while it leads, for /readyz: by name, with the channel that is closed
 // once the part is ready.
 type leadingParts struct {
-	mu    sync.Mutex // guards ready
+	mu    sync.Mutex // guards the others
 	ready map[string]<-chan struct{}
+	sched *scheduler.Scheduler
 }
 
-func (l *leadingParts) set(ready map[string]<-chan struct{}) {
+func (l *leadingParts) set(ready map[string]<-chan struct{}, sched *scheduler.Scheduler) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.ready = ready
+	l.ready, l.sched = ready, sched
+}
+
+// scheduler is the one that runs; nil while this member doesn't lead.
+func (l *leadingParts) scheduler() *scheduler.Scheduler {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.sched
 }
 
 func (l *leadingParts) get(part string) <-chan struct{} {

@@ -59,8 +59,8 @@ func (p *parts) leadOnce(ctx context.Context, term uint64, ready func()) error {
 	if err != nil {
 		return err
 	}
-	p.leading.set(map[string]<-chan struct{}{"scheduler": sched.Ready(), "controllers": control.Ready()})
-	defer p.leading.set(nil)
+	p.leading.set(map[string]<-chan struct{}{"scheduler": sched.Ready(), "controllers": control.Ready()}, sched)
+	defer p.leading.set(nil, nil)
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return sched.Run(ctx) })
 	group.Go(func() error { return control.Run(ctx) })

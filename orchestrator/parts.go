@@ -91,7 +91,8 @@ func (p *parts) assemble() (err error) {
 		Registry: p.registry, Listener: p.apis, Memory: p.memory,
 		Authenticator: access.authenticator, Authorizer: access.authorizer, RBAC: access.rbac,
 		Issuer: access.issuer, Tokens: access.tokens, NodeProxy: access.nodeProxy, Health: p.health,
-		Logger: p.cfg.Logger.With("part", "apiserver"), Clock: p.cfg.Clock,
+		Explain: func(ctx context.Context, namespace, pod string) (any, error) { return p.explain(ctx, namespace, pod) },
+		Logger:  p.cfg.Logger.With("part", "apiserver"), Clock: p.cfg.Clock,
 	})
 	if err != nil {
 		return fmt.Errorf("orchestrator: %w", err)

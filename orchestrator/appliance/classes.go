@@ -12,7 +12,7 @@ import (
 )
 
 // createClasses creates the classes of what this appliance has, where they are missing: a RuntimeClass
-// for each engine and the IngressClass of the ingress.
+// for each engine, the IngressClass of the ingress, and the DeviceClasses of GPUs, which nodes may bring at any time.
 func (a *Appliance) createClasses(ctx context.Context) error {
 	client, err := kubernetes.NewForConfig(a.RESTConfig())
 	if err != nil {
@@ -31,6 +31,12 @@ func (a *Appliance) createClasses(ctx context.Context) error {
 	}, metav1.CreateOptions{})
 	if err != nil && !apierrors.IsAlreadyExists(err) {
 		return fmt.Errorf("appliance: IngressClass pintle: %w", err)
+	}
+	for _, class := range deviceClasses() {
+		_, err := client.ResourceV1().DeviceClasses().Create(ctx, class, metav1.CreateOptions{})
+		if err != nil && !apierrors.IsAlreadyExists(err) {
+			return fmt.Errorf("appliance: DeviceClass %s: %w", class.Name, err)
+		}
 	}
 	return nil
 }

@@ -66,7 +66,16 @@ type Config struct {
 	KeyProvider raftstore.KeyProvider
 	Backups     raftstore.BackupSchedule
 
-	Devices   runtime.Devices   // nil: none
+	// GPUs are the node's: gpus.Config{}, of the package orchestrator/appliance/gpus, are those of NVIDIA that the machine
+	// has. Nil: pods get none, and the program links nothing for them.
+	GPUs DeviceMaker
+	// Devices are the node's in place of GPUs; nil: none.
+	Devices runtime.Devices
+	// CPUManagerPolicy and ReservedCPUs are runtime.Config's: "static" gives Guaranteed pods that ask for whole CPUs these
+	// for themselves, on the NUMA nodes of their GPUs.
+	CPUManagerPolicy string
+	ReservedCPUs     int
+
 	Admission registry.Admitter // asked before the policies; nil: none
 
 	// PolicyAdapters run modules of other ABIs than pintle/v1; nil: Kubewarden's, kube-scheduler's and OPA's do, see
@@ -106,6 +115,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Join != nil && len(c.Join.Addresses) == 0 {
 		return c, errors.New("appliance: Config.Join.Addresses is empty: name a member of the control plane")
+	}
+	if c.GPUs != nil && c.Devices != nil {
+		return c, errors.New("appliance: Config.GPUs and Config.Devices are both set: give one")
 	}
 	if c.Address == "" {
 		c.Address = ":6443"

@@ -46,9 +46,14 @@ func (a *Appliance) newNode() error {
 	if err != nil {
 		return fmt.Errorf("appliance: %w", err)
 	}
+	devices, err := a.devices()
+	if err != nil {
+		return fmt.Errorf("appliance: %w", err)
+	}
 	agent := runtime.Config{
 		Client: agentClient, NodeName: a.cfg.Node, DataDir: filepath.Join(a.cfg.DataDir, "node"), Engines: a.engines.all,
-		Devices: a.cfg.Devices, Drainer: drainer{a}, ClusterDNS: []string{a.cfg.dnsServiceIP().String()}, PodCIDR: a.cfg.PodCIDR.String(),
+		Devices: devices, Drainer: drainer{a}, ClusterDNS: []string{a.cfg.dnsServiceIP().String()}, PodCIDR: a.cfg.PodCIDR.String(),
+		CPUManagerPolicy: a.cfg.CPUManagerPolicy, ReservedCPUs: a.cfg.ReservedCPUs,
 		Logger: a.cfg.Logger.With("part", "agent"), Metrics: a.metrics.Registerer(),
 	}
 	if a.cfg.NodeAddress.IsValid() {
