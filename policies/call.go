@@ -90,11 +90,16 @@ func (h *Host) Place(ctx context.Context, name string, q *abi.Placement) (spent 
 	}
 	rejected := false
 	defer c.done(ctx, name, &spent, &rejected, &err)
-	q.Reset()
+	decided := false
+	defer func() { // also when an adapter panics
+		if !decided {
+			q.Reset()
+		}
+	}()
 	if spent, err = c.r.placer.Place(ctx, q); err != nil {
-		q.Reset()
 		return spent, err
 	}
+	decided = true
 	rejected = len(q.Rows) > 0 && !slices.Contains(q.Verdicts, 0)
 	return spent, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
@@ -12,11 +13,14 @@ import (
 )
 
 // adapters are those of other ABIs.
-func adapters(log *slog.Logger) []policies.Adapter {
+func adapters(o options, cluster objects, log *slog.Logger) []policies.Adapter {
+	canI := func(context.Context, []byte) ([]byte, error) {
+		return fmt.Appendf(nil, `{"allowed":%t,"reason":"-can-i=%s"}`, o.canI == "allow", o.canI), nil
+	}
 	return []policies.Adapter{
-		kubewarden.New(kubewarden.Config{Logger: log}),
+		kubewarden.New(kubewarden.Config{Lookup: cluster.lookup, CanI: canI, Logger: log}),
 		kubescheduler.New(kubescheduler.Config{Logger: log}),
-		opa.New(opa.Config{Logger: log}),
+		opa.New(opa.Config{Lookup: cluster.lookup, Logger: log}),
 	}
 }
 
@@ -30,8 +34,8 @@ var otherNames = map[string]string{
 const nativeABI = "pintle/v1"
 
 // adaptersFor are the adapters that may be asked: all of them, or the one that was named, which then takes any module.
-func adaptersFor(name string, log *slog.Logger) ([]policies.Adapter, error) {
-	all := adapters(log)
+func adaptersFor(o options, cluster objects, log *slog.Logger) ([]policies.Adapter, error) {
+	name, all := o.abi, adapters(o, cluster, log)
 	if name == "" {
 		return all, nil
 	}

@@ -1,11 +1,16 @@
 // Command policytry runs a policy module on requests, without a cluster, and prints what it decides and what it costs.
 //
-//	go run ./examples/policytry -module FILE.wasm [-abi NAME] [-settings FILE] [-kind admission|scheduling] [-n 1000] [INPUT.json…]
+//	go run ./examples/policytry -module FILE.wasm [-abi NAME] [-settings FILE] [-kind admission|scheduling] [-n 1000]
+//	  [-grant CAPABILITY]… [-objects FILE] [-can-i allow|deny] [INPUT.json…]
 //
 // An INPUT holds requests in any of the forms of policies/policytest: an object of Kubernetes, an AdmissionReview, an
 // AdmissionRequest, or {"pod": …, "nodes": […]}; "-" reads standard input. Without one a built-in sample is used. Without
 // -kind the module is tried as both. It exits with 1 if the module can't be loaded or a call failed; what a policy
 // refuses is no failure.
+//
+// Without -grant a policy may ask for the time and for nothing else. -grant takes what a policy object has in its
+// capabilities, one each, and replaces that: clock; read:GROUP/RESOURCE (read:/pods for the core group), which finds what
+// is in -objects, a file of manifests; kubewarden:can_i, which gives the answer of -can-i to every question.
 package main
 
 import (
@@ -29,6 +34,9 @@ type options struct {
 	module, abi, settings string
 	kind                  abi.Kind // empty: whichever the module is
 	calls                 int
+	grants                []string
+	objects               string // a file
+	canI                  string // allow or deny
 	inputs                []string
 }
 
@@ -58,7 +66,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, complaints io.Wr
 	if err != nil {
 		return err
 	}
-	spec := abi.Policy{Name: "policytry", Kind: o.kind, Capabilities: []string{"clock"}}
+	spec := abi.Policy{Name: "policytry", Kind: o.kind, Capabilities: o.grants}
 	if o.settings != "" {
 		if spec.Settings, err = os.ReadFile(o.settings); err != nil {
 			return err
@@ -72,7 +80,13 @@ func run(ctx context.Context, args []string, in io.Reader, out, complaints io.Wr
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(complaints, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	return try(ctx, out, log, o, wasm, spec, requests)
+	var cluster objects
+	if o.objects != "" {
+		if cluster, err = readObjects(o.objects); err != nil {
+			return err
+		}
+	}
+	return try(ctx, out, log, o, wasm, spec, cluster, requests)
 }
 
 func parseFlags(args []string, complaints io.Writer) (options, error) {
@@ -85,6 +99,12 @@ func parseFlags(args []string, complaints io.Writer) (options, error) {
 	flags.StringVar(&o.settings, "settings", "", "a file with the policy's settings, JSON or YAML")
 	flags.StringVar(&kind, "kind", "", "admission or scheduling; found out by default")
 	flags.IntVar(&o.calls, "n", 1000, "how many calls are timed")
+	flags.Func("grant", "a capability of the policy, such as read:/pods; may be repeated (default clock)", func(c string) error {
+		o.grants = append(o.grants, c)
+		return nil
+	})
+	flags.StringVar(&o.objects, "objects", "", "a file of manifests, JSON or YAML, that the policy may read where it is granted")
+	flags.StringVar(&o.canI, "can-i", "deny", "what a policy with the capability kubewarden:can_i is answered: allow or deny")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
@@ -92,6 +112,9 @@ func parseFlags(args []string, complaints io.Writer) (options, error) {
 		return o, errUsage
 	}
 	o.inputs = flags.Args()
+	if len(o.grants) == 0 {
+		o.grants = []string{"clock"}
+	}
 	if name, ok := otherNames[o.abi]; ok {
 		o.abi = name
 	}
@@ -107,6 +130,8 @@ func parseFlags(args []string, complaints io.Writer) (options, error) {
 	switch {
 	case o.module == "":
 		return o, errors.New("-module is missing: which .wasm file is to be tried?")
+	case o.canI != "allow" && o.canI != "deny":
+		return o, fmt.Errorf("-can-i=%s: it is allow or deny", o.canI)
 	case o.calls < 1:
 		return o, fmt.Errorf("-n=%d: at least one call is needed", o.calls)
 	}

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/pintle/pintle/policies/sdk/sdktest"
 )
 
 // tryIt runs the program and returns what it prints, and its error.
@@ -96,6 +98,9 @@ func TestWhatCannotBeTriedIsAnError(t *testing.T) {
 		"no input":         {"-module", freeze, empty},
 		"no such input":    {"-module", freeze, "nowhere.json"},
 		"nodes to admit":   {"-module", freeze, "-kind=admission", nodes},
+		"unknown grant":    {"-module", freeze, "-grant=everything"},
+		"no such objects":  {"-module", freeze, "-objects=nowhere.yaml"},
+		"neither answer":   {"-module", freeze, "-can-i=perhaps"},
 	} {
 		if out, err := tryIt(t, "", args...); err == nil {
 			t.Errorf("%s: no error:\n%s", name, out)
@@ -137,5 +142,47 @@ func TestSamplesHaveAProtobufEncoding(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+func TestAPolicyReadsWhatItIsGranted(t *testing.T) {
+	objects := file(t, "objects.yaml", "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n"+
+		"- {apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i, namespace: shop}}\n---\n---\n"+
+		"{apiVersion: networking.k8s.io/v1, kind: Ingress, metadata: {name: i, namespace: other}}\n")
+	all, err := readObjects(objects)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"/v1/namespaces//shop":                      `"name":"shop"`,
+		"/v1/namespaces//else":                      ``,
+		"/v2/namespaces//shop":                      ``,
+		"/v1/pods//":                                `{"items":[]}`,
+		"networking.k8s.io/v1/ingresses/other/i":    `"namespace":"other"`,
+		"networking.k8s.io/v1/ingresses/shop/":      `"namespace":"shop"`,
+		"networking.k8s.io/v1/ingresses//":          `"namespace":"other"`,
+		"networking.k8s.io/v1/ingresses//i":         ``,
+		"networking.k8s.io/v1/ingresses/nowhere/":   `{"items":[]}`,
+		"networking.k8s.io/v1beta1/ingresses/shop/": `{"items":[]}`,
+	} {
+		got, err := all.lookup(t.Context(), name)
+		if err != nil || !strings.Contains(string(got), want) || want == "" && got != nil {
+			t.Errorf("%s: %s, %v", name, got, err)
+		}
+	}
+	if _, err := all.lookup(t.Context(), "namespaces"); err == nil {
+		t.Error("a name of one part names something")
+	}
+
+	// The GPU quota counts the pods that are there, where it may see them.
+	module := file(t, "policy.wasm", string(sdktest.Need(t, "gpu-quota", sdktest.Go)))
+	pod := `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"p","namespace":"shop"},"spec":{"containers":[{"name":"c","resources":{"limits":{"nvidia.com/gpu":"2"}}}]}}`
+	args := []string{"-module", module, "-kind=admission", "-n=5", "-settings", file(t, "settings.yaml", "default: 3"), "-objects", file(t, "pods.json", pod), file(t, "pod.json", pod)}
+	out, err := tryIt(t, "", append([]string{"-grant=clock", "-grant=read:/pods"}, args...)...)
+	if err != nil || !strings.Contains(out, "its pods ask for 2, and this one for 2") {
+		t.Error(err, out)
+	}
+	if out, err := tryIt(t, "", args...); err == nil {
+		t.Errorf("a policy that needs a grant has none:\n%s", out)
 	}
 }

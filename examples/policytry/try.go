@@ -15,12 +15,12 @@ import (
 )
 
 // try loads the module, prints each decision, and then times calls.
-func try(ctx context.Context, out io.Writer, log *slog.Logger, o options, wasm []byte, spec abi.Policy, requests []policytest.Request) (err error) {
-	adapters, err := adaptersFor(o.abi, log)
+func try(ctx context.Context, out io.Writer, log *slog.Logger, o options, wasm []byte, spec abi.Policy, cluster objects, requests []policytest.Request) (err error) {
+	adapters, err := adaptersFor(o, cluster, log)
 	if err != nil {
 		return err
 	}
-	h, err := policies.New(policies.Config{Adapters: adapters, Logger: log})
+	h, err := policies.New(policies.Config{Adapters: adapters, Lookup: cluster.lookup, Logger: log})
 	if err != nil {
 		return err
 	}

@@ -1,7 +1,10 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +15,8 @@ import (
 	"github.com/pintle/pintle/orchestrator/orchestratortest"
 	"github.com/pintle/pintle/policies"
 	"github.com/pintle/pintle/policies/sdk/sdktest"
+	"github.com/pintle/pintle/runtime/wasm"
+	"github.com/pintle/pintle/runtime/wasm/wasmtest"
 )
 
 const labelModule = `
@@ -48,8 +53,9 @@ func (k *kubectl) until(args, want string) {
 	k.t.Fatalf("kubectl %s never prints %q:\n%s", args, want, out)
 }
 
-// What the page for policies tells people to type, typed.
-func TestKubectlUsesPolicies(t *testing.T) {
+// policyHost runs one until the test ends.
+func policyHost(t *testing.T) *policies.Host {
+	t.Helper()
 	host, err := policies.New(policies.Config{CacheDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
@@ -63,14 +69,20 @@ func TestKubectlUsesPolicies(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return host
+}
+
+// What the page for policies tells people to type, typed.
+func TestKubectlUsesPolicies(t *testing.T) {
+	host := policyHost(t)
 	c := orchestratortest.Start(t, func(cfg *orchestrator.Config) { cfg.Address, cfg.Policies = "127.0.0.1:0", host })
 	config, err := c.Kubeconfig()
 	if err != nil {
 		t.Fatal(err)
 	}
 	k := newKubectl(t, config)
-	wasm := filepath.Join(k.home, "policy.wasm")
-	if err := os.WriteFile(wasm, sdktest.Need(t, "required-labels", sdktest.Go), 0o600); err != nil {
+	file := filepath.Join(k.home, "policy.wasm")
+	if err := os.WriteFile(file, sdktest.Need(t, "required-labels", sdktest.Go), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	const upload = "replace --raw /apis/policy.pintle.dev/v1alpha1/policymodules/required-labels/wasm -f "
@@ -92,7 +104,7 @@ func TestKubectlUsesPolicies(t *testing.T) {
 	k.until("get admissionpolicies", "ModuleNotReady")
 	k.steps([]step{
 		refuses("create configmap early", `admission policy "team" could not decide`, "is Pending"),
-		does(upload+wasm, `"upload":{"id":`),
+		does(upload+file, `"upload":{"id":`),
 	})
 	k.until("get policymodules", "Ready")
 	k.until("get admissionpolicies team", "True")
@@ -133,4 +145,55 @@ func TestKubectlUsesPolicies(t *testing.T) {
 		does("delete policymodule required-labels", "deleted"),
 	})
 	k.until("create configmap free", "configmap/free created")
+}
+
+const imagePolicy = `
+apiVersion: policy.pintle.dev/v1alpha1
+kind: PolicyModule
+metadata: {name: freeze}
+spec: {source: {image: "example.com/policies/freeze:1"}, digest: %DIGEST%}
+---
+apiVersion: policy.pintle.dev/v1alpha1
+kind: AdmissionPolicy
+metadata: {name: freeze}
+spec:
+  module: freeze
+  matchConstraints:
+    resourceRules:
+    - {apiGroups: [""], apiVersions: [v1], operations: [CREATE], resources: [configmaps]}
+`
+
+// An image may be imported after the module that names it was made, and is found then.
+func TestAModuleComesFromAnImageOfTheNodesStore(t *testing.T) {
+	module, err := os.ReadFile("../../policies/testdata/freeze.wasm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	store, err := wasm.New(wasm.Config{DataDir: t.TempDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := orchestratortest.Start(t, func(cfg *orchestrator.Config) {
+		cfg.Address, cfg.Policies, cfg.PolicyImage = "127.0.0.1:0", policyHost(t), store.Module
+	})
+	config, err := c.Kubeconfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := newKubectl(t, config)
+	manifest := strings.ReplaceAll(imagePolicy, "%DIGEST%", fmt.Sprintf("sha256:%x", sha256.Sum256(module)))
+	k.steps([]step{with(manifest, does("apply -f -", "policymodule.policy.pintle.dev/freeze created", "admissionpolicy.policy.pintle.dev/freeze created"))})
+	k.until("get policymodule freeze -o wide", "example.com/policies/freeze:1")
+	k.steps([]step{refuses("create configmap early", `admission policy "freeze" could not decide`)})
+
+	archive, err := wasmtest.Archive("example.com/policies/freeze:1", module, wasmtest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.ImportImages(t.Context(), bytes.NewReader(archive)); err != nil {
+		t.Fatal(err)
+	}
+	k.until("get policymodule freeze", "Ready")
+	k.until("create configmap late", "nothing is created before Monday")
+	k.steps([]step{does("get policymodule freeze", "Image", "pintle/v1")})
 }

@@ -438,7 +438,7 @@ func TestInstancesAreBroughtUpToDateTogether(t *testing.T) {
 func TestExceeds(t *testing.T) {
 	for _, most := range []uint32{0, 1, 100, math.MaxInt32} {
 		for _, v := range []uint32{0, 1, 99, 100, 101, math.MaxInt32 - 1, math.MaxInt32, math.MaxInt32 + 1, math.MaxUint32} {
-			for n := range 6 {
+			for n := range 20 {
 				for at := range n {
 					numbers := make([]uint32, n)
 					numbers[at] = v

@@ -209,20 +209,42 @@ func (r *Resident) Take(p *Placement, m Memory) error {
 	return nil
 }
 
-// exceeds tells whether any of the numbers, taken as unsigned, is greater than most, which is less than 1<<31. It looks
-// at two at a time: a half's highest bit is set in the sum where the number, or what was added to it, has it.
+// exceeds tells whether any of the numbers, taken as unsigned, is greater than most, which is less than 1<<31. If
+// most is all ones (verdicts of one reason are 0 or 1), a number that has the bits of all others tells. Else it looks at two at
+// a time: a half's highest bit is set in the number, or in its sum with what is added.
 func exceeds[T int32 | uint32](numbers []T, most uint32) bool {
 	const high = 1<<63 | 1<<31
-	add := uint64(math.MaxInt32-most) * (1<<32 | 1)
-	var found uint64
-	if len(numbers) >= 2 {
-		for _, two := range unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(numbers))), len(numbers)/2) {
-			found |= two | (two&^high + add)
+	var fours [][4]uint64
+	if n := len(numbers) / 8; n > 0 {
+		fours = unsafe.Slice((*[4]uint64)(unsafe.Pointer(unsafe.SliceData(numbers))), n)
+	}
+	rest := numbers[8*len(fours):]
+	for _, n := range rest {
+		if uint32(n) > most {
+			return true
 		}
 	}
-	if len(numbers)%2 == 1 {
-		one := uint64(uint32(numbers[len(numbers)-1]))
-		found |= one | (one&^high + uint64(math.MaxInt32-most))
+	var a, b, c, d uint64 // nothing in a turn waits for anything else in it
+	if most&(most+1) == 0 {
+		for i := range fours {
+			four := &fours[i]
+			a |= four[0]
+			b |= four[1]
+			c |= four[2]
+			d |= four[3]
+		}
+		a |= b | c | d
+		if uint32(a|a>>32) <= most {
+			return false
+		}
 	}
-	return found&high != 0
+	add := uint64(math.MaxInt32-most) * (1<<32 | 1)
+	for i := range fours {
+		four := &fours[i]
+		a |= four[0] | (four[0] + add)
+		b |= four[1] | (four[1] + add)
+		c |= four[2] | (four[2] + add)
+		d |= four[3] | (four[3] + add)
+	}
+	return (a|b|c|d)&high != 0
 }

@@ -15,7 +15,8 @@ type Admitter interface {
 	Close(ctx context.Context) error
 }
 
-// Placer filters and scores nodes: it fills the placement's verdicts, scores and reasons.
+// Placer filters and scores nodes: it sets all of the placement's verdicts, scores and reasons, which are as some call
+// before left them (abi.Placement.Reset makes them zero). After an error they mean nothing.
 type Placer interface {
 	Place(ctx context.Context, p *abi.Placement) (abi.Spent, error)
 	Close(ctx context.Context) error

@@ -29,6 +29,7 @@ type Runtime struct {
 	log   *slog.Logger
 	cache wazero.CompilationCache
 	slot  chan struct{} // held by the one compilation that runs
+	stray chan struct{} // held instead by one that took too long, until it ends: another may run beside it
 
 	mu      sync.Mutex
 	closed  bool
@@ -51,7 +52,7 @@ func New(cfg Config) (*Runtime, error) {
 	if cfg.MaxModuleBytes < 0 || cfg.CompileTime < 0 {
 		return nil, errors.New("guest: MaxModuleBytes and CompileTime can't be negative")
 	}
-	r := &Runtime{cfg: cfg, log: cfg.Logger, slot: make(chan struct{}, 1), modules: map[*Module]struct{}{}}
+	r := &Runtime{cfg: cfg, log: cfg.Logger, slot: make(chan struct{}, 1), stray: make(chan struct{}, 1), modules: map[*Module]struct{}{}}
 	if r.log == nil {
 		r.log = slog.New(slog.DiscardHandler)
 	}
@@ -122,7 +123,10 @@ func (r *Runtime) Compile(ctx context.Context, wasm []byte, hosts []HostModule) 
 	ctx, cancel := context.WithTimeoutCause(ctx, r.cfg.CompileTime,
 		&Refused{fmt.Errorf("it took longer than %s to compile", r.cfg.CompileTime)})
 	defer cancel()
-	// wazero can't be interrupted. A compilation that takes too long goes on, and nobody waits for it.
+	// wazero can't be interrupted. A compilation that takes too long goes on, and nobody waits for it. The first one lets
+	// others compile meanwhile; a second one keeps its slot, so that at most two cores are lost to such modules.
+	held := make(chan chan struct{}, 1) // what the compilation holds
+	held <- r.slot
 	type result struct {
 		m   *Module
 		err error
@@ -130,7 +134,7 @@ func (r *Runtime) Compile(ctx context.Context, wasm []byte, hosts []HostModule) 
 	done := make(chan result) // not buffered: who stops waiting lets the compiler see it
 	go func() {
 		defer r.working.Done()
-		defer func() { <-r.slot }()
+		defer func() { <-<-held }()
 		// On this goroutine alone, since a panic on one of wazero's own would end the process.
 		own := experimental.WithCompilationWorkers(context.WithoutCancel(ctx), 1)
 		m, err := r.compile(own, metered, info, imports)
@@ -147,6 +151,17 @@ func (r *Runtime) Compile(ctx context.Context, wasm []byte, hosts []HostModule) 
 	case res := <-done:
 		return res.m, res.err
 	case <-ctx.Done():
+		select {
+		case h := <-held: // else it has just ended
+			select {
+			case r.stray <- struct{}{}:
+				<-h
+				held <- r.stray
+			default:
+				held <- h
+			}
+		default:
+		}
 		return nil, context.Cause(ctx)
 	}
 }

@@ -137,6 +137,7 @@ type placing struct {
 
 // Place runs prefilter and filter over the candidates, and prescore, score and normalizescore over those that pass.
 func (e *evaluator) Place(ctx context.Context, p *abi.Placement) (spent abi.Spent, err error) {
+	p.Reset()
 	k := &known{}
 	if p.PodObject != nil {
 		if k.pod, err = p.PodObject(); err != nil {

@@ -762,11 +762,12 @@ PINTLE_UNUSED static uint32_t pintle_reason(pintle_nodes *t, pintle_str reason) 
 #define PINTLE_PLACE(function) \
 	static struct { char *p; uint32_t size; } pintle_regions_[PINTLE_REGIONS_]; \
 	PINTLE_EXPORT(pintle_region) void *pintle_region(uint32_t kind, uint32_t size) { \
-		if (kind >= PINTLE_REGIONS_) return 0; \
+		if (kind >= PINTLE_REGIONS_ || size > 0x7fffff00) return 0; \
 		uint32_t have = pintle_regions_[kind].size; \
 		if (have && size <= have) return pintle_regions_[kind].p; \
 		if (size < 2 * (uint64_t)have) size = have < 0x3fffffff ? 2 * have : size; \
-		char *p = pintle_heap_(size ? size : 8); \
+		char *p = pintle_heap_((size ? size : 8) + (kind == 1 ? 56 : 0)); \
+		if (p && kind == 1) p += (8 - (uintptr_t)p) & 56; /* records: a pair of amounts shares a line of the cache */ \
 		if (p) pintle_regions_[kind].p = p, pintle_regions_[kind].size = size; \
 		return p; \
 	} \

@@ -43,16 +43,16 @@ export function pintle_place(p: usize, n: u32): u64 {
   const want = readPod(p, n).requested(resource);
   const nodes = readNodes();
   const full = want > 0 ? nodes.reason(reason) : 0;
-  if (column) fill(nodes, want, full, false, 128, 136);
-  else if (nodes.inARow()) fill(nodes, want, full, true, offsetof<Node>("gpu"), offsetof<Node>("gpuRequested"));
-  else fill(nodes, want, full, false, offsetof<Node>("gpu"), offsetof<Node>("gpuRequested"));
+  if (column) fill(nodes, want, full, false, true);
+  else if (nodes.inARow()) fill(nodes, want, full, true, false);
+  else fill(nodes, want, full, false, false);
   return nodes.answer();
 }
 
 // fill is inlined with constants, and keeps the table's addresses in locals: what the loop needs fits into registers.
 // @ts-ignore: decorator
 @inline
-function fill(nodes: Nodes, want: i64, full: u32, inARow: bool, haveAt: usize, usedAt: usize): void {
+function fill(nodes: Nodes, want: i64, full: u32, inARow: bool, columns: bool): void {
   const records = nodes.records;
   const stride = nodes.stride;
   const verdicts = nodes.verdicts;
@@ -63,8 +63,9 @@ function fill(nodes: Nodes, want: i64, full: u32, inARow: bool, haveAt: usize, u
   for (let i: usize = 0; i < end; i += 4) {
     const node = inARow ? next : records + <usize>load<u32>(rows + i) * stride;
     next += stride;
-    const have = load<i64>(node + haveAt);
-    const used = load<i64>(node + usedAt) + want;
+    // The one that is further from the node goes first: whoever may read there may read what is before it.
+    const used = (columns ? load<i64>(node, 136) : changetype<Node>(node).gpuRequested) + want;
+    const have = columns ? load<i64>(node, 128) : changetype<Node>(node).gpu;
     if (want <= 0) store<i32>(scores + i, have ? 0 : 100);
     else if (used > have) store<u32>(verdicts + i, full);
     else store<i32>(scores + i, <i32>((<u64>used * 100) / <u64>have));

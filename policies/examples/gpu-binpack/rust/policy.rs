@@ -32,15 +32,15 @@ impl pintle::Place for Binpack {
         let want = pod.requested(&self.resource);
         let full = if want > 0 { nodes.reason(&text(&["too few free ", &self.resource])) } else { 0 };
         if self.column {
-            nodes.each(|n, verdict, score| fill(n.quantity(0), n.quantity(1), want, full, verdict, score));
+            nodes.each(|n, verdict, score| fill(n.quantity(1), n.quantity(0), want, full, verdict, score));
         } else {
-            nodes.each(|n, verdict, score| fill(n.gpu, n.gpu_requested, want, full, verdict, score));
+            nodes.each(|n, verdict, score| fill(n.gpu_requested, n.gpu, want, full, verdict, score));
         }
     }
 }
 
 #[inline(always)]
-fn fill(have: i64, used: i64, want: i64, full: u32, verdict: &mut u32, score: &mut i32) {
+fn fill(used: i64, have: i64, want: i64, full: u32, verdict: &mut u32, score: &mut i32) {
     let used = used.wrapping_add(want);
     if want <= 0 {
         *score = if have != 0 { 0 } else { 100 };

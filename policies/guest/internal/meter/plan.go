@@ -1,13 +1,16 @@
 package meter
 
-import "fmt"
+import (
+	"fmt"
+	"math"
+)
 
 // A plan says where a function's code is to be charged for, and how much.
 //
-// A point is a place where fuel is taken. Straight code is charged at its beginning. Code behind a branch is charged with
-// the point before the branch while that stays cheap (at most spare for each point, over what is certain to be
-// executed), because a point costs more than the few instructions that a branch usually skips; beyond that it gets
-// a point of its own. A loop's header always has a point, and looks whether fuel is left; so does the entry of
+// A point is a place where fuel is taken. Straight code is charged at its beginning, and so is what follows a block that is
+// only left at its end. Code behind a branch is charged with the point before the branch while that stays cheap (at most
+// spare for each point, over what is certain to be executed; of two arms the dearer one), because a point costs more than
+// the few instructions that a branch usually skips; beyond that it gets a point of its own. A loop's header always has a point, and looks whether fuel is left; so does the entry of
 // a function that calls. The others only subtract: at most the length of the function goes by until somebody looks.
 //
 // A short function that neither calls nor loops (a leaf) isn't charged at all: whoever calls it pays for it, and the
@@ -68,10 +71,17 @@ const (
 )
 
 type frame struct {
-	op   byte
-	at   int  // the point that is in effect before it; -1: the code is dead
-	loop bool // it is a loop, or stands in one
+	op     byte
+	at     int  // the point that is in effect before it; -1: the code is dead
+	loop   bool // it is a loop, or stands in one
+	until  int  // planner.until before it
+	escape int  // the outermost frame that a branch in it goes to
+
+	// Of an if: what its point charged before it, and with the first arm.
+	before, then charged
 }
+
+type charged struct{ cost, spare uint64 }
 
 // planner walks through the code of one function.
 type planner struct {
@@ -81,13 +91,16 @@ type planner struct {
 	frames []frame
 
 	point int // in effect; -1: the code is dead
+	until int // the frame at whose end the code is again certain to follow its point; certainly: it is now
 	// The segment is the code since the last branch or label.
 	from    int
 	depth   int
 	cost    uint64
-	certain bool // it follows its point without a branch between
+	certain bool // whoever passes its point executes it
 	called  int  // of callees, how many came before it
 }
+
+const certainly = math.MaxInt
 
 func (m *Module) plan(fn int) (*plan, error) {
 	w := &planner{plan: &plan{}, m: m, r: &reader{b: m.bodies[fn]}}
@@ -95,7 +108,7 @@ func (m *Module) plan(fn int) (*plan, error) {
 		return nil, err
 	}
 	w.code = w.r.pos
-	w.frames = append(w.frames, frame{op: opBlock})
+	w.frames = append(w.frames, frame{op: opBlock, until: certainly, escape: certainly})
 	w.begin(false)
 	for len(w.frames) > 0 && w.r.err == nil {
 		w.step()
@@ -129,7 +142,8 @@ func (w *planner) declarations(params int) error {
 func (w *planner) begin(check bool) {
 	w.points = append(w.points, point{at: w.r.pos, depth: w.open(), check: check})
 	w.point = len(w.points) - 1
-	w.from, w.depth, w.cost, w.certain = w.r.pos, w.open(), 0, true
+	w.until = certainly
+	w.next()
 }
 
 func (w *planner) open() int { return len(w.frames) - 1 }
@@ -146,6 +160,7 @@ func (w *planner) split() {
 		default:
 			w.points = append(w.points, point{at: w.from, depth: w.depth, cost: w.cost})
 			w.point = len(w.points) - 1
+			w.until = certainly
 		}
 	}
 	for i := range w.callees[w.called:] {
@@ -156,7 +171,30 @@ func (w *planner) split() {
 }
 
 // next begins a segment here.
-func (w *planner) next() { w.from, w.depth, w.cost, w.certain = w.r.pos, w.open(), 0, false }
+func (w *planner) next() {
+	w.from, w.depth, w.cost, w.certain = w.r.pos, w.open(), 0, w.until == certainly
+}
+
+// escape notes a branch from here to a frame: who takes it skips what follows, up to that frame's end.
+func (w *planner) escape(to int) {
+	to = max(to, 0)
+	top := &w.frames[w.open()]
+	top.escape, w.until = min(top.escape, to), min(w.until, to)
+}
+
+// charged is what the point in effect charges so far.
+func (w *planner) charged() charged {
+	if w.point < 0 {
+		return charged{}
+	}
+	return charged{w.points[w.point].cost, w.points[w.point].spare}
+}
+
+func (w *planner) charge(c charged) {
+	if w.point >= 0 {
+		w.points[w.point].cost, w.points[w.point].spare = c.cost, c.spare
+	}
+}
 
 func (w *planner) edit(at int, kind editKind, arg int) {
 	if w.point >= 0 {
@@ -176,8 +214,10 @@ func (w *planner) step() {
 		if op != opBlock {
 			w.split()
 		}
-		w.frames = append(w.frames, frame{op, w.point, op == opLoop || w.frames[w.open()].loop})
+		w.frames = append(w.frames, frame{op: op, at: w.point, loop: op == opLoop || w.frames[w.open()].loop,
+			until: w.until, escape: certainly, before: w.charged()})
 		if op == opIf {
+			w.until = min(w.until, w.open())
 			w.next()
 		}
 		if op == opLoop && w.point >= 0 {
@@ -192,11 +232,22 @@ func (w *planner) step() {
 			return
 		}
 		w.split()
-		w.point = top.at
+		w.point, w.until = top.at, top.until
 		if op == opElse {
-			w.frames[len(w.frames)-1].op = opElse
-		} else {
-			w.frames = w.frames[:len(w.frames)-1]
+			t := &w.frames[w.open()]
+			t.op, t.then = opElse, w.charged()
+			w.charge(top.before)
+			w.until = min(w.until, w.open())
+			w.next()
+			return
+		}
+		if top.op == opElse {
+			now := w.charged()
+			w.charge(charged{max(top.then.cost, now.cost), max(top.then.spare, now.spare)})
+		}
+		w.frames = w.frames[:len(w.frames)-1]
+		if top.escape <= w.open() {
+			w.escape(top.escape)
 		}
 		w.next()
 		return
@@ -210,12 +261,21 @@ func (w *planner) step() {
 	case opBrIf:
 		w.jumps++
 		w.split()
+		w.escape(w.open() - int(index))
+		w.next()
 	case opReturn, opReturnCall, opReturnCallIndirect:
+		w.escape(0)
 		w.edit(at, editReturn, 0)
 		w.call(op, index)
 		w.dead()
 	case opBr, opBrTable, opUnreachable:
 		w.jumps += uint64(r.pos - at - 1) // about one a byte
+		switch op {
+		case opBr:
+			w.escape(w.open() - int(index))
+		case opBrTable:
+			w.escape(0)
+		}
 		w.dead()
 	case opCall, opCallIndirect:
 		w.edit(at, editCall, len(w.callees))

@@ -23,17 +23,20 @@ pub fn region(kind: usize, size: usize) -> *mut u8 {
         Some(region) if size <= 1 << 30 => region,
         _ => return core::ptr::null_mut(),
     };
-    if size > region.1 || region.1 == 0 {
+    // Records lie 8 bytes beyond the beginning of a line of the cache: then a pair of amounts shares one.
+    let spare = if kind == 1 { 56 } else { 0 };
+    if size + spare > region.1 || region.1 == 0 {
         if region.1 > 0 {
             unsafe { give(region.0, region.1) };
         }
-        let size = size.max(64).next_power_of_two();
+        let size = (size + spare).max(64).next_power_of_two();
         *region = (take(size), size);
         if region.0.is_null() {
             region.1 = 0;
+            return region.0;
         }
     }
-    region.0
+    region.0.wrapping_add(8usize.wrapping_sub(region.0 as usize) & spare)
 }
 
 unsafe fn message<'a>(at: *const u8, len: usize) -> &'a [u8] {

@@ -72,7 +72,11 @@ func Region(kind, size uint32) unsafe.Pointer {
 		return nil
 	}
 	if words := (int(size) + 7) / 8; words > len(region[kind]) || region[kind] == nil {
-		region[kind] = make([]uint64, max(words, 8, len(region[kind])*3/2))
+		r := make([]uint64, max(words, 8, len(region[kind])*3/2)+7)
+		if kind == 1 { // records: a pair of amounts shares a line of the cache
+			r = r[(8-uintptr(unsafe.Pointer(&r[0])))&56/8:]
+		}
+		region[kind] = r
 	}
 	return unsafe.Pointer(unsafe.SliceData(region[kind]))
 }
