@@ -2,7 +2,7 @@
 //
 //	go run . [-only=NAME[,NAME]] [-json=FILE]
 //
-// NAME is a table ("main", "store", "cluster", "policies"), or a table and a part of a row's name ("main/DNS"). With -json the rows are
+// NAME is a table ("main", "store", "cluster", "policies", "gpu", "scheduler"), or a table and a part of a row's name ("main/DNS"). With -json the rows are
 // written as a JSON array too. A peer that can't run here is a row that says why. What is measured runs
 // in processes of its own, built from subject/; load goes to loopback and fresh network namespaces
 // only, and nothing stays on the host.
@@ -28,12 +28,12 @@ type measurement struct {
 
 // measurements are all of them, in the order of the tables.
 func measurements() []measurement {
-	return []measurement{
+	return append([]measurement{
 		startMeasurement(), memoryMeasurement(), servicesMeasurement(),
 		dnsMeasurement(), ingressMeasurement(), podsMeasurement(), binaryMeasurement(),
 		callsMeasurement("store", 1), stateMeasurement(), callsMeasurement("cluster", 3), failoverMeasurement(),
-		policiesMeasurement(1), policiesMeasurement(2),
-	}
+		policiesMeasurement(1), policiesMeasurement(2), gpuMeasurement(),
+	}, schedulerMeasurements()...)
 }
 
 func main() {

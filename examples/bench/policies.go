@@ -120,7 +120,7 @@ func (t *policyTable) rows() []Row {
 		add(Row{Row: "fuel: place over 5,000 nodes, " + l.name + ", p50", Unit: "µs", Pintle: at(5000, "/p50"), Peer: at(5000, "/bare/p50"), PeerName: bareWazero, ratioBelow: 1.15}, missing)
 	}
 	add(Row{Row: "reload of a 3 MB module, added to the p99 of other policies' calls", Unit: "µs", Pintle: value(t.ours, "reload/added"), below: 1000,
-		Note: fmt.Sprintf("calls every 500 µs, timed from when they were due; p99 without reloads %s µs; the module has %s KiB", shown(value(t.ours, "reload/calm/p99")), shown(value(t.ours, "reload/KiB")))}, t.missing["large"])
+		Note: fmt.Sprintf("another process asks through a pipe every 500 µs, timed from when a call was due; p99 without reloads %s µs; the module has %s KiB", shown(value(t.ours, "reload/calm/p99")), shown(value(t.ours, "reload/KiB")))}, t.missing["large"])
 	var sum *float64
 	if v := value(t.ours, "many/one"); v != nil {
 		sum = number(64 * *v)

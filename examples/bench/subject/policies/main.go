@@ -31,6 +31,10 @@ var languages = []string{"c", "rust", "assemblyscript", "go"}
 type results map[string]float64
 
 func main() {
+	if os.Args[1] == "pace" {
+		_ = pace(os.Stdout) // until nobody reads
+		return
+	}
 	r := results{}
 	if err := run(context.Background(), os.Args[1], r); err != nil {
 		log.Fatal(err)
