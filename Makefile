@@ -23,7 +23,7 @@ test: deps guests lint
 	$(GO) test -vet=off -race -p 3 -timeout 20m $$($(GO) list ./... | grep -v $(PURE) $(UNWATCHED))
 	$(GO) test -vet=off -p 2 -timeout 20m $$($(GO) list ./... | grep $(PURE) -e /policies/compat)
 	$(GO) test -vet=off -p 1 -timeout 20m ./runtime/containerd/... ./examples/... ./policies/examples/... ./orchestrator/appliance/...
-	cd internal/e2e && $(GO) test -race -timeout 20m ./controllerruntime
+	cd internal/e2e && $(GO) test -vet=off -race -timeout 20m ./controllerruntime
 	cd internal/e2e && $(GO) test -timeout 20m $$($(GO) list ./... | grep -v -e /controllerruntime -e /powerloss -e /linearizable)
 	cd policies/compat/opa/builtins && $(GO) test ./...
 	@$(MAKE) --no-print-directory -j3 --output-sync=target proof

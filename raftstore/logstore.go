@@ -84,8 +84,19 @@ func scanLog(s *logStore) (*logStore, error) {
 	}
 	for i, name := range names {
 		if err := s.openSegment(name, i == len(names)-1); err != nil {
+			s.poisoned = err // nothing is cut off a log that isn't whole
 			_ = s.Close()
 			return nil, fmt.Errorf("open log %s: %w", name, err)
+		}
+	}
+	for _, g := range s.segs { // each ends where the next one begins: what follows is room
+		if g.room > g.size && !s.readOnly {
+			if err := g.f.Truncate(int64(g.size)); err != nil {
+				s.poisoned = err
+				_ = s.Close()
+				return nil, fmt.Errorf("open log %s: %w", g.path, err)
+			}
+			g.room = g.size
 		}
 	}
 	if len(names) > 0 && !s.readOnly {
@@ -140,13 +151,8 @@ func (s *logStore) openSegment(name string, newest bool) error {
 	if err != nil {
 		return err
 	}
-	if good < len(b) && !s.readOnly {
-		// Of a segment that others follow it is room, or the next one does not begin where it ends: that is refused above.
-		cut := f.Truncate
-		if newest {
-			cut = func(size int64) error { return truncateSynced(f, size) }
-		}
-		if err := cut(int64(good)); err != nil {
+	if good < len(b) && newest && !s.readOnly {
+		if err := truncateSynced(f, int64(good)); err != nil {
 			_ = f.Close()
 			return err
 		}
@@ -548,6 +554,7 @@ func (s *logStore) Close() error {
 	s.making.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stillLocked() // also where the log has failed: a sync that is under way uses the files
 	var err error
 	if s.poisoned == nil {
 		err = s.settleLocked()

@@ -140,6 +140,9 @@ func (s *logStore) stillLocked() {
 // settleLocked syncs what is left itself: before something that stands on it is written.
 func (s *logStore) settleLocked() error {
 	s.stillLocked()
+	if s.poisoned != nil { // a sync failed meanwhile: another would succeed without having written, for the error is told once
+		return s.poisoned
+	}
 	if len(s.segs) > 0 && s.durable < s.lastLocked() {
 		w := s.writtenLocked()
 		if err := s.makeDurable(w); err != nil {
