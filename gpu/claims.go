@@ -141,10 +141,16 @@ func (m *Manager) Claim(c Claim) error {
 	defer m.claims.changing.Unlock()
 	byPod := m.claims.all()
 	if held, ok := byPod[c.Pod]; ok {
-		if sameGrants(held, c) {
+		if !sameGrants(held, c) {
+			return fmt.Errorf("claim for pod %s: it has other devices already; release them first", c.Pod)
+		}
+		if !lostInstance(m.Inventory(), held) {
 			return nil
 		}
-		return fmt.Errorf("claim for pod %s: it has other devices already; release them first", c.Pod)
+		if err := m.releaseLocked(c.Pod); err != nil { // a reset took the instance that was made for it: it is made anew
+			return err
+		}
+		byPod = m.claims.all()
 	}
 	c.Grants = slices.Clone(c.Grants)
 	inv := m.Inventory()
@@ -174,6 +180,17 @@ func (m *Manager) Claim(c Claim) error {
 	}
 	delete(byPod, c.Pod)
 	return errors.Join(err, m.claims.store(byPod))
+}
+
+// lostInstance says whether an instance that was made for a claim is gone, as after a reboot.
+func lostInstance(inv *Inventory, held Claim) bool {
+	return inv.Unavailable == "" && slices.ContainsFunc(held.Grants, func(g Grant) bool {
+		if g.Profile == "" {
+			return false
+		}
+		_, _, there := inv.Instance(g.MIG)
+		return !there
+	})
 }
 
 // sameGrants ignores the UUIDs of instances that were made for the claim.

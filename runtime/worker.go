@@ -74,7 +74,8 @@ func newWorker(a *Agent, pod *corev1.Pod) *worker {
 		notify: make(chan struct{}, 1), backoff: map[string]backoff{}, retry: map[string]time.Time{},
 		pause: map[string]time.Duration{}, waiting: map[string]corev1.ContainerStateWaiting{}, images: map[string]string{},
 		limited: map[string]bool{}, messages: map[string]string{}, said: map[string]time.Time{}, started: a.cfg.Clock(), probers: map[string]*prober{},
-		stopping: map[string]bool{}, postStart: map[string]bool{}, waiters: make(chan struct{}), live: map[string]Container{}}
+		stopping: map[string]bool{}, postStart: map[string]bool{}, waiters: make(chan struct{}), live: map[string]Container{},
+		devices: a.cfg.Devices != nil} // until it is over, for an agent of before may have claimed some
 	w.pump = newStatusPump(w)
 	return w
 }

@@ -62,7 +62,9 @@ func (l *loop) forgetClaims(resource, key string, uid types.UID) {
 	namespace, name := key[:max(0, at-1)], key[at:]
 	switch resource {
 	case podsResource.Resource:
-		l.claims.Done(uid)
+		if !l.claims.Writing(uid) { // whoever writes ends it
+			l.claims.Done(uid)
+		}
 	case claimsResource.Resource:
 		l.claims.RemoveClaim(namespace, name)
 		l.queue.wake(waitsForClaims)
@@ -140,7 +142,7 @@ func (cfg *Config) writeClaims(ctx context.Context, pod *corev1.Pod, w *claimWri
 			}
 		}
 		if err != nil {
-			return fmt.Errorf("reserve ResourceClaim %s: %w", plan.Claim.Name, err)
+			return fmt.Errorf("reserve ResourceClaim %s: %v", plan.Claim.Name, err) // not %w: that the claim is gone doesn't say it of the pod
 		}
 		w.written = append(w.written, c)
 	}

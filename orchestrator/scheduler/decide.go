@@ -11,7 +11,13 @@ import (
 // best node is tried.
 func (e *engine) decideAndReserve(ctx context.Context, q question) (Decision, error) {
 	for {
+		if e.torn { // a plugin has panicked: what was kept may be half of it
+			clear(e.views)
+			clear(e.columns)
+		}
+		e.torn = true
 		node, err := e.decide(ctx, &q)
+		e.torn = false
 		if err != nil {
 			return Decision{}, err
 		}

@@ -18,6 +18,7 @@ type engine struct {
 	views   map[string]*view
 	seen    map[string]bool // shapes, once
 	clock   uint64          // decisions
+	torn    bool            // one is being made, or has panicked
 
 	// between calls, only for their memory
 	ok             []bool

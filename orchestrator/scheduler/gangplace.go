@@ -123,6 +123,9 @@ func (l *loop) bindGroup(ctx context.Context, placement *whole.Placement, byUID 
 		wait, err := l.permit(ctx, byUID[a.Pod.UID], t.decided[a.Pod.UID])
 		if err != nil {
 			for _, b := range placement.Placed {
+				if held[b.Pod.UID] && l.waiting[b.Pod.UID] == nil {
+					continue // a policy has let it go, or expelled it, meanwhile
+				}
 				delete(l.waiting, b.Pod.UID)
 				l.denied(byUID[b.Pod.UID], err)
 			}
@@ -152,13 +155,15 @@ func (l *loop) groupRefused(ctx context.Context, g *group, members []*pending, s
 		l.quotas.book.Waits(t.want(spec.Pending), denial, now)
 		err = fmt.Errorf("gang %s: %w", spec.Name, err)
 	case errors.As(err, &fit):
-		l.quotaDone(t.queue, g.name())
 		maps.Copy(refused, fit.Plugins)
 	case !errors.As(err, &short):
 		l.cfg.Logger.Error("scheduling failed", "namespace", namespaceOf(g.key), "podgroup", spec.Name, "error", err)
 		refused = nil
 	default:
 		refused[gangPlugin] = true
+	}
+	if denial == nil { // it isn't quota that it waits for
+		l.quotaDone(t.queue, g.name())
 	}
 	incomplete := short != nil && short.Cause == nil
 	if short != nil && !incomplete {
@@ -553,6 +558,7 @@ func (l *loop) groupTimedOut(g *group, now time.Time, timeout time.Duration) {
 		l.endMembers(g, parted)
 	}
 	l.groupEvent(g.object, corev1.EventTypeWarning, "GroupTimeout", message)
+	l.quotaDone(l.quotas.of[namespaceOf(g.key)], g.name())
 	for uid := range g.waiting {
 		if p := l.queue.waits[uid]; p != nil {
 			p.backoff, p.woken = now.Add(min(timeout, longestPark)), true

@@ -14,7 +14,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/pintle/pintle/orchestrator/api"
 )
@@ -83,18 +82,9 @@ func (l *loop) tick(ctx context.Context) error {
 
 const tickResource = "tick"
 
-// applyTogether records an event about groups and queues, and what they need of other events. true: nobody else needs it.
-func (l *loop) applyTogether(c change) bool {
-	if c.gvr.Resource == tickResource {
-		if len(l.synced) == watched {
-			l.everySecond(l.cfg.Clock.Now())
-		}
-		return true
-	}
-	if c.relist || c.event.Type == watch.Bookmark || c.event.Type == watch.Deleted {
-		return false
-	}
-	switch obj := c.event.Object.(type) {
+// applyTogether records an object of groups and queues, and what they need of others.
+func (l *loop) applyTogether(object any) {
+	switch obj := object.(type) {
 	case *corev1.Pod:
 		l.sawPod(obj)
 		if (obj.Status.Phase == corev1.PodSucceeded || obj.Status.Phase == corev1.PodFailed) && l.state.NodeOf(obj.UID) != "" {
@@ -107,7 +97,6 @@ func (l *loop) applyTogether(c change) bool {
 	case *api.Queue:
 		l.sawQueue(obj)
 	}
-	return false
 }
 
 // forgetTogether is applyTogether for what is gone.
@@ -194,7 +183,7 @@ func (l *loop) endPod(ctx context.Context, pod *corev1.Pod, event, reason, messa
 		return setCondition(&p.Status, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
 			Reason: reason, Message: message, LastTransitionTime: metav1.NewTime(l.cfg.Clock.Now())})
 	})
-	if err == nil {
+	if !apierrors.IsNotFound(err) { // the condition is a courtesy
 		uid := pod.UID
 		err = l.cfg.Client.Delete(ctx, podsResource, pod.Namespace, pod.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
 	}

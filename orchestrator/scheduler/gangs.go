@@ -361,6 +361,7 @@ func (l *loop) sawGroup(object *schedulingv1beta1.PodGroup) {
 
 func (l *loop) goneGroup(key string) {
 	if g := l.gangs.groups[key]; g != nil {
+		l.quotaDone(l.quotas.of[namespaceOf(key)], g.name())
 		g.object, g.done = nil, false
 		l.gangs.drop(g)
 	}

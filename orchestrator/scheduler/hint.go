@@ -73,7 +73,10 @@ func helpful(profile *Profile, pod *framework.Pod, n *framework.Node, s *framewo
 // wake has the pods tried again that a change may help.
 func (l *loop) wake(h hint) {
 	l.queue.wakeEach(func(p *pending) bool {
-		return p.refused == nil || h.helps(l.decider.profile(p.pod.Spec.SchedulerName), p.refused, p.pod, l.state)
+		helps, err := guarded(func() (bool, error) {
+			return p.refused == nil || h.helps(l.decider.profile(p.pod.Spec.SchedulerName), p.refused, p.pod, l.state), nil
+		})
+		return helps || err != nil // a plugin that panics will be heard of by the decision
 	})
 }
 

@@ -387,7 +387,10 @@ func (l *loop) settle(b binding) {
 
 // apply records one event.
 func (l *loop) apply(ctx context.Context, c change) {
-	if l.applyTogether(c) {
+	if c.gvr.Resource == tickResource {
+		if len(l.synced) == watched {
+			l.everySecond(l.cfg.Clock.Now())
+		}
 		return
 	}
 	resource := c.gvr.Resource
@@ -423,6 +426,7 @@ func (l *loop) apply(ctx context.Context, c change) {
 	if came := l.relist[resource]; came != nil {
 		came[key] = meta.GetUID()
 	}
+	l.applyTogether(c.event.Object)
 	l.setClaims(c.event.Object)
 	switch obj := c.event.Object.(type) {
 	case *corev1.Pod:

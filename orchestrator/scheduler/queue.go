@@ -51,7 +51,8 @@ func (q *queue) set(pod *framework.Pod, key int64) {
 		heap.Push(&q.active, p)
 		return
 	}
-	specChanged := p.pod.Generation != pod.Generation || len(p.pod.Labels) != len(pod.Labels)
+	specChanged := p.pod.Generation != pod.Generation || len(p.pod.Labels) != len(pod.Labels) ||
+		len(p.pod.Status.ResourceClaimStatuses) != len(pod.Status.ResourceClaimStatuses)
 	p.pod, p.key = pod, key
 	if p.index >= 0 {
 		heap.Fix(&q.active, p.index)

@@ -115,11 +115,7 @@ func (l *loop) assignQueues() {
 		book.Set(specOf(queue))
 	}
 	q.of, q.book, q.levels = of, book, map[string]map[int32]int{}
-	for _, n := range l.state.Nodes() {
-		for _, p := range n.Pods {
-			q.use(p, 1)
-		}
-	}
+	l.state.EachPod(func(p *framework.Pod) { q.use(p, 1) })
 }
 
 func specOf(q *api.Queue) queues.Spec {

@@ -37,6 +37,17 @@ func asked(c *corev1.Container) amount {
 	return a
 }
 
+// usesClaim says whether a claim, by namespace/name, is among the pod's.
+func usesClaim(pod *corev1.Pod, claim string) bool {
+	namespace, name, _ := strings.Cut(claim, "/")
+	if namespace != pod.Namespace {
+		return false
+	}
+	is := func(s *string) bool { return s != nil && *s == name }
+	return slices.ContainsFunc(pod.Spec.ResourceClaims, func(c corev1.PodResourceClaim) bool { return is(c.ResourceClaimName) }) ||
+		slices.ContainsFunc(pod.Status.ResourceClaimStatuses, func(c corev1.PodResourceClaimStatus) bool { return is(c.ResourceClaimName) })
+}
+
 // covers checks that a pod was granted what its containers' limits ask for, no less and no more: a limit is what
 // quotas count. What comes from a ResourceClaim is not in the limits. It is pure.
 func covers(pod *corev1.Pod, grants []topology.Grant, inv *gpu.Inventory) error {
@@ -44,6 +55,8 @@ func covers(pod *corev1.Pod, grants []topology.Grant, inv *gpu.Inventory) error 
 	own := map[string][]topology.Grant{}
 	for _, g := range grants {
 		switch {
+		case g.Claim != "" && !usesClaim(pod, g.Claim):
+			return fmt.Errorf("annotation %s: the pod does not use the ResourceClaim %s", topology.PodAnnotation, g.Claim)
 		case g.Claim != "":
 		case g.Container == "":
 			common = append(common, g)

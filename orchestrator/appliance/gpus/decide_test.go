@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/pintle/pintle/gpu"
 	"github.com/pintle/pintle/gpu/device"
@@ -43,9 +44,12 @@ func TestGrantsAreWhatLimitsAskFor(t *testing.T) {
 		{"a share that isn't asked for", []limits{nil}, []topology.Grant{{Container: "c0", GPU: "g0", Share: 300}}, "no part of a GPU"},
 		{"a GPU as a share of all", []limits{{topology.GPUResource: "1"}}, []topology.Grant{{Container: "c0", GPU: "g0", Share: topology.Whole}}, ""},
 		{"a claim's", []limits{nil}, []topology.Grant{{Container: "c0", GPU: "g0", Claim: "default/c"}}, ""},
+		{"a claim's that the pod doesn't use", []limits{nil}, []topology.Grant{{Container: "c0", GPU: "g0", Claim: "default/other"}}, "does not use the ResourceClaim default/other"},
+		{"a claim's of another namespace", []limits{nil}, []topology.Grant{{Container: "c0", GPU: "g0", Claim: "theirs/c"}}, "does not use the ResourceClaim theirs/c"},
 		{"a claim's beside a limit", []limits{{topology.GPUResource: "1"}}, []topology.Grant{{Container: "c0", GPU: "g0", Claim: "default/c"}}, "granted 0"},
 	} {
-		pod := &corev1.Pod{}
+		claim := "c"
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "default"}, Spec: corev1.PodSpec{ResourceClaims: []corev1.PodResourceClaim{{Name: "mine", ResourceClaimName: &claim}}}}
 		for i, l := range c.containers {
 			r := corev1.ResourceList{}
 			for k, v := range l {

@@ -159,7 +159,7 @@ const mpsPatience = 5 * time.Second
 // Claim implements runtime.Devices.
 func (d *Devices) Claim(ctx context.Context, pod *corev1.Pod) error {
 	claim, err := claimOf(pod)
-	if err == nil {
+	if err == nil && d.claimed(pod.UID) == nil { // what it has was checked when it came; the Manager compares
 		err = covers(pod, claim.Grants, d.manager.Inventory())
 	}
 	if err != nil {

@@ -319,6 +319,13 @@ func (s *State) RemovePod(uid types.UID) {
 	s.dropIfEmpty(n)
 }
 
+// EachPod visits every pod that occupies a node, known or not, in no order.
+func (s *State) EachPod(visit func(*Pod)) {
+	for _, p := range s.pods {
+		visit(p.pod)
+	}
+}
+
 // NodeOf is the node that a pod occupies, or "".
 func (s *State) NodeOf(uid types.UID) string {
 	if placed := s.pods[uid]; placed != nil {

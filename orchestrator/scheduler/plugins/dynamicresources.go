@@ -199,6 +199,9 @@ func (d *DynamicResources) Plans(pod types.UID) ([]*claims.Plan, bool) {
 	return plans, ok
 }
 
+// Writing says whether a pod's claims are being written.
+func (d *DynamicResources) Writing(pod types.UID) bool { return d.writing[pod] }
+
 // Done ends what was decided for a pod: its claims' status says it now, or it was not to be.
 func (d *DynamicResources) Done(pod types.UID) {
 	delete(d.writing, pod)

@@ -233,6 +233,9 @@ func (g *GPU) Reserve(pod *framework.Pod, n *framework.Node) (map[string]string,
 	r := g.request(pod)
 	l := g.ledger(n)
 	if r.Empty() || l == nil {
+		if pod.Annotations[topology.PodAnnotation] != "" { // what was chosen is the scheduler's to say
+			return map[string]string{topology.PodAnnotation: ""}, nil
+		}
 		return nil, nil
 	}
 	grants, refusal := l.Choose(r, g.rates(), freeCPU(n), freeMemory(n))
