@@ -105,9 +105,14 @@ func TestABrokenOrderIsFound(t *testing.T) {
 		{"segment before", "segments are made ahead"},
 	} {
 		t.Run(strings.ReplaceAll(test.rule, " ", "-"), func(t *testing.T) {
-			rec := record(t, buildChild(t, "raftstore_faults"), test.script, 0, "RAFTSTORE_BROKEN="+test.rule)
-			c := cutter{rec: rec, open: single, seed: 3, enough: 1}
-			losses := c.cut(t.Context(), t.TempDir(), 1500)
+			child := buildChild(t, "raftstore_faults")
+			var losses []error
+			// Whether the end of a segment is still unsynced when the next one begins is a matter of luck.
+			for try := uint64(0); try < 6 && len(losses) == 0; try++ {
+				rec := record(t, child, test.script, 0, "RAFTSTORE_BROKEN="+test.rule)
+				c := cutter{rec: rec, open: single, seed: 3 + try, enough: 1}
+				losses = c.cut(t.Context(), t.TempDir(), 600)
+			}
 			if len(losses) == 0 {
 				t.Fatal("nothing was lost")
 			}
