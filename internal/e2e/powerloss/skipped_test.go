@@ -108,7 +108,7 @@ func TestABrokenOrderIsFound(t *testing.T) {
 			child := buildChild(t, "raftstore_faults")
 			var losses []error
 			// Whether the end of a segment is still unsynced when the next one begins is a matter of luck.
-			for try := uint64(0); try < 6 && len(losses) == 0; try++ {
+			for try := uint64(0); try < 20 && len(losses) == 0; try++ {
 				rec := record(t, child, test.script, 0, "RAFTSTORE_BROKEN="+test.rule)
 				c := cutter{rec: rec, open: single, seed: 3 + try, enough: 1}
 				losses = c.cut(t.Context(), t.TempDir(), 600)
