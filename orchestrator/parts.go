@@ -54,9 +54,12 @@ func (p *parts) openPort(listener net.Listener) {
 	p.joins, p.nodes = p.port.Listen(cluster.ProtocolJoin), p.port.Listen(cluster.ProtocolNode)
 }
 
+// retained is how many revisions of the past a watch may be late by: some ten seconds of thousands of pods a second.
+const retained = 100_000
+
 func (p *parts) openStore() (err error) {
 	cfg := raftstore.Config{NodeID: p.membership.Member, Cluster: p.membership.ClusterID, Logger: p.cfg.Logger.With("part", "store"), Clock: p.cfg.Clock, Join: p.cfg.Join != nil,
-		KeyProvider: p.cfg.KeyProvider, Backups: p.cfg.Backups}
+		KeyProvider: p.cfg.KeyProvider, Backups: p.cfg.Backups, RetainRevisions: retained}
 	if p.cfg.DataDir != "" {
 		cfg.Dir = filepath.Join(p.cfg.DataDir, "store")
 	}
