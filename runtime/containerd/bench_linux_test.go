@@ -18,6 +18,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/pintle/pintle/internal/containertest"
 	"github.com/pintle/pintle/runtime"
 )
 
@@ -29,11 +30,11 @@ import (
 // They start busybox, or what the image in the OCI archive that PINTLE_BENCH_IMAGE names starts: so make bench compares
 // its pods with bare containers of the same image.
 func BenchmarkFiftyPodsAtOnce(b *testing.B) {
-	need(b)
+	containertest.Need(b)
 	ctx := b.Context()
 	e := start(b, Config{Name: fmt.Sprintf("b%d", os.Getpid()), DataDir: b.TempDir(), PodCIDR: netip.MustParsePrefix("10.234.0.0/22")})
 	b.Cleanup(func() { e.stop(); e.Teardown(context.Background()) })
-	archive, args := busybox(b, "box:1"), []string{"exec busybox sleep 1000"}
+	archive, args := containertest.Busybox(b, "box:1", "FROM=image"), []string{"exec busybox sleep 1000"}
 	if file := os.Getenv("PINTLE_BENCH_IMAGE"); file != "" {
 		var err error
 		archive, err = os.ReadFile(file)

@@ -1,7 +1,6 @@
 package containerd
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
 	"fmt"
@@ -15,78 +14,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"golang.org/x/sys/unix"
 
+	"github.com/pintle/pintle/internal/containertest"
 	"github.com/pintle/pintle/internal/hostcheck"
 	"github.com/pintle/pintle/runtime"
 )
-
-func need(t testing.TB) {
-	t.Helper()
-	lack := ""
-	if os.Geteuid() != 0 {
-		lack = "root"
-	}
-	for _, f := range []string{"/usr/bin/containerd", "/usr/lib/cni/bridge", "/bin/busybox"} {
-		if _, err := os.Stat(f); err != nil {
-			lack = f
-		}
-	}
-	if lack != "" && os.Getenv("CI") == "true" {
-		t.Fatalf("this test needs %s", lack)
-	} else if lack != "" {
-		t.Skipf("this test needs %s", lack)
-	}
-}
-
-// busybox is an image archive of busybox-static.
-func busybox(t testing.TB, ref string) []byte {
-	t.Helper()
-	bin, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	for _, d := range []string{"bin/", "etc/", "tmp/"} {
-		w.WriteHeader(&tar.Header{Name: d, Typeflag: tar.TypeDir, Mode: 0o755})
-	}
-	w.WriteHeader(&tar.Header{Name: "bin/busybox", Mode: 0o755, Size: int64(len(bin))})
-	w.Write(bin)
-	w.WriteHeader(&tar.Header{Name: "bin/sh", Typeflag: tar.TypeSymlink, Linkname: "busybox"})
-	pw := "root:x:0:0::/:/bin/sh\nweb:x:1234:4321::/:/bin/sh\n"
-	w.WriteHeader(&tar.Header{Name: "etc/passwd", Mode: 0o644, Size: int64(len(pw))})
-	io.WriteString(w, pw)
-	w.Close()
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cf, _ := img.ConfigFile()
-	cf = cf.DeepCopy()
-	cf.OS, cf.Architecture = "linux", "amd64"
-	cf.Config.Entrypoint, cf.Config.Env = []string{"/bin/sh", "-c"}, []string{"FROM=image"}
-	if img, err = mutate.ConfigFile(img, cf); err != nil {
-		t.Fatal(err)
-	}
-	tag, err := name.NewTag(ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	if err := tarball.Write(tag, img, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
 
 type running struct {
 	*Engine
@@ -139,7 +72,7 @@ func must(t testing.TB, err error) {
 }
 
 func TestPodLivesSurvivesRestartsAndLeavesTheHostAsItWas(t *testing.T) {
-	need(t)
+	containertest.Need(t)
 	ctx := t.Context()
 	before, err := hostcheck.Snapshot()
 	must(t, err)
@@ -148,9 +81,9 @@ func TestPodLivesSurvivesRestartsAndLeavesTheHostAsItWas(t *testing.T) {
 	cfg := Config{Name: cluster, DataDir: t.TempDir(), PodCIDR: netip.MustParsePrefix("10.231.0.0/24")}
 	e := start(t, cfg)
 	t.Cleanup(func() { e.stop(); e.Teardown(context.Background()) })
-	_, err = e.ImportImages(ctx, bytes.NewReader(busybox(t, "box:1")))
+	_, err = e.ImportImages(ctx, bytes.NewReader(containertest.Busybox(t, "box:1", "FROM=image")))
 	must(t, err)
-	_, err = e.ImportImages(ctx, bytes.NewReader(busybox(t, "box:1")))
+	_, err = e.ImportImages(ctx, bytes.NewReader(containertest.Busybox(t, "box:1", "FROM=image")))
 	must(t, err)
 	sb, err := e.CreateSandbox(ctx, runtime.SandboxSpec{ID: "pod-1", Hostname: "web-0", CgroupPath: "burstable/pod-1",
 		Sysctls:  map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"},

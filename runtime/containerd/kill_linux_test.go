@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pintle/pintle/internal/containertest"
 	"github.com/pintle/pintle/internal/hostcheck"
 	"github.com/pintle/pintle/runtime"
 )
@@ -51,7 +52,7 @@ func TestLifeThatIsKilled(t *testing.T) {
 	e := start(t, killConfig(os.Getenv(killName), os.Getenv(killDir)))
 	say := func(what, id string) { os.Stdout.WriteString("ack " + what + " " + id + "\n") }
 	say("ready", "-")
-	_, err := e.ImportImages(ctx, bytes.NewReader(busybox(t, "box:1")))
+	_, err := e.ImportImages(ctx, bytes.NewReader(containertest.Busybox(t, "box:1", "FROM=image")))
 	must(t, err)
 	say("image", "-")
 	for i := 0; ; i++ {
@@ -112,7 +113,7 @@ func life(t *testing.T, cfg Config, number int, wait time.Duration, ready bool) 
 }
 
 func TestKillLosesNothingThatWasAcknowledgedAndLeavesNothingThatCannotBeRemoved(t *testing.T) {
-	need(t)
+	containertest.Need(t)
 	cycles := 8
 	if testing.Short() {
 		cycles = 2

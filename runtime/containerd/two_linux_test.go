@@ -10,18 +10,19 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pintle/pintle/internal/containertest"
 	"github.com/pintle/pintle/runtime"
 )
 
 func TestTwoEnginesRunTenPodsEachAtOnceAndOneEndLeavesTheOther(t *testing.T) {
-	need(t)
+	containertest.Need(t)
 	ctx := t.Context()
 	var engines []*running
 	for i := range 2 {
 		e := start(t, Config{Name: fmt.Sprintf("t%d-%d", os.Getpid(), i), DataDir: t.TempDir(),
 			PodCIDR: netip.MustParsePrefix(fmt.Sprintf("10.232.%d.0/24", i))})
 		t.Cleanup(func() { e.stop(); e.Teardown(context.Background()) })
-		_, err := e.ImportImages(ctx, bytes.NewReader(busybox(t, "box:1")))
+		_, err := e.ImportImages(ctx, bytes.NewReader(containertest.Busybox(t, "box:1", "FROM=image")))
 		must(t, err)
 		engines = append(engines, e)
 	}

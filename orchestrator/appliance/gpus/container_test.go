@@ -1,11 +1,10 @@
 package gpus_test
 
 import (
-	"archive/tar"
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,99 +12,22 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/empty"
-	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pintle/pintle/gpu"
 	"github.com/pintle/pintle/gpu/gputest"
 	"github.com/pintle/pintle/gpu/topology"
+	"github.com/pintle/pintle/internal/containertest"
 	"github.com/pintle/pintle/orchestrator/appliance/gpus"
 	"github.com/pintle/pintle/orchestrator/orchestratortest"
 	"github.com/pintle/pintle/runtime"
 	"github.com/pintle/pintle/runtime/containerd"
 )
 
-func needContainers(t *testing.T) {
-	t.Helper()
-	lack := ""
-	if os.Geteuid() != 0 {
-		lack = "root"
-	}
-	for _, f := range []string{"/usr/bin/containerd", "/usr/lib/cni/bridge", "/bin/busybox"} {
-		if _, err := os.Stat(f); err != nil {
-			lack = f
-		}
-	}
-	if lack != "" && os.Getenv("CI") == "true" {
-		t.Fatalf("this test needs %s", lack)
-	} else if lack != "" {
-		t.Skipf("this test needs %s", lack)
-	}
-}
-
-// busybox is an image archive of busybox-static.
-func busybox(t *testing.T, ref string) []byte {
-	t.Helper()
-	bin, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var buf bytes.Buffer
-	w := tar.NewWriter(&buf)
-	for _, d := range []string{"bin/", "tmp/"} {
-		err = firstError(err, w.WriteHeader(&tar.Header{Name: d, Typeflag: tar.TypeDir, Mode: 0o755}))
-	}
-	err = firstError(err, w.WriteHeader(&tar.Header{Name: "bin/busybox", Mode: 0o755, Size: int64(len(bin))}))
-	_, werr := w.Write(bin)
-	err = firstError(err, werr, w.WriteHeader(&tar.Header{Name: "bin/sh", Typeflag: tar.TypeSymlink, Linkname: "busybox"}), w.Close())
-	if err != nil {
-		t.Fatal(err)
-	}
-	layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(buf.Bytes())), nil })
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, err := mutate.AppendLayers(empty.Image, layer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cf, err := img.ConfigFile()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cf = cf.DeepCopy()
-	cf.OS, cf.Architecture = "linux", "amd64"
-	cf.Config.Entrypoint, cf.Config.Env = []string{"/bin/sh", "-c"}, []string{"NVIDIA_VISIBLE_DEVICES=all"} // as CUDA's images have it
-	if img, err = mutate.ConfigFile(img, cf); err != nil {
-		t.Fatal(err)
-	}
-	tag, err := name.NewTag(ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out bytes.Buffer
-	if err := tarball.Write(tag, img, &out); err != nil {
-		t.Fatal(err)
-	}
-	return out.Bytes()
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 // The GPUs are files that mknod made: GPU 0 reads as /dev/zero does, so that a container that opens it finds zeros.
 func TestARealContainerSeesExactlyItsDevices(t *testing.T) {
-	needContainers(t)
+	containertest.Need(t)
 	machine := gputest.TwoL4()
 	machine.SetMemoryLimits(true)
 	dir := t.TempDir()
@@ -134,14 +56,14 @@ func TestARealContainerSeesExactlyItsDevices(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- agent.Run(ctx) }()
 	t.Cleanup(func() {
-		if err := firstError(agent.RemoveAll(context.Background()), func() error { cancel(); return <-ended }(), engine.Teardown(context.Background())); err != nil {
+		if err := errors.Join(agent.RemoveAll(context.Background()), func() error { cancel(); return <-ended }(), engine.Teardown(context.Background())); err != nil {
 			t.Error(err)
 		}
 		if claims := devices.Manager().Claims(); len(claims) > 0 {
 			t.Errorf("after RemoveAll pods have %v", claims)
 		}
 	})
-	if _, err := agent.ImportImages(ctx, bytes.NewReader(busybox(t, "box:1"))); err != nil {
+	if _, err := agent.ImportImages(ctx, bytes.NewReader(containertest.Busybox(t, "box:1", "NVIDIA_VISIBLE_DEVICES=all"))); err != nil {
 		t.Fatal(err)
 	}
 	n := &node{t: t, cluster: c, name: "n", machine: machine}

@@ -113,22 +113,8 @@ func each(r *framework.Resource, f func(name corev1.ResourceName, amount int64))
 	}
 }
 
-func amount(r *framework.Resource, name corev1.ResourceName) int64 {
-	switch name {
-	case corev1.ResourceCPU:
-		return r.MilliCPU
-	case corev1.ResourceMemory:
-		return r.Memory
-	case corev1.ResourceEphemeralStorage:
-		return r.EphemeralStorage
-	case corev1.ResourcePods:
-		return r.Pods
-	}
-	return r.Scalar[name]
-}
-
 func free(n *framework.Node, name corev1.ResourceName) int64 {
-	return max(0, amount(&n.Allocatable, name)-amount(&n.Requested, name))
+	return max(0, n.Allocatable.Of(name)-n.Requested.Of(name))
 }
 
 // least is what every one of the pods asks for at least.
@@ -140,7 +126,7 @@ func least(pods []*framework.Pod) map[corev1.ResourceName]int64 {
 			continue
 		}
 		for name, have := range out {
-			if n := amount(&p.Request, name); n == 0 {
+			if n := p.Request.Of(name); n == 0 {
 				delete(out, name)
 			} else {
 				out[name] = min(have, n)
