@@ -3,14 +3,12 @@ package guest
 import (
 	"context"
 	"errors"
-	"strings"
 	"testing"
-	"time"
 
 	"github.com/pintle/pintle/policies/internal/asm"
 )
 
-// A caller that stops waiting leaves a compilation behind, which goes on. Others don't wait for it.
+// A caller that stops waiting leaves a compilation behind, which goes on. Others don't wait for it, but for a second one.
 func TestOneCompilationThatIsLeftBehindHoldsUpNobody(t *testing.T) {
 	module := func(code string) []byte {
 		var m asm.Module
@@ -21,42 +19,42 @@ func TestOneCompilationThatIsLeftBehindHoldsUpNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	begun, end := make(chan struct{}), make(chan struct{})
+	slow := true // set while no compilation runs that would read it
+	r.begun = func(*Info) {
+		if slow {
+			begun <- struct{}{}
+			<-end
+		}
+	}
 	defer func() {
+		close(end)
 		if err := r.Close(context.Background()); err != nil {
 			t.Error(err)
 		}
 	}()
-	ctx, cancel := context.WithCancel(t.Context())
-	left := make(chan error)
-	slow := module("i32.const 1 " + strings.Repeat("i32.const 1 i32.add i32.const 3 i32.mul ", 20_000))
-	go func() {
-		_, err := r.Compile(ctx, slow, nil)
-		left <- err
-	}()
-	for len(r.slot) == 0 {
-		time.Sleep(time.Millisecond)
+	leave := func(code string) {
+		t.Helper()
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() {
+			_, err := r.Compile(ctx, module(code), nil)
+			left <- err
+		}()
+		<-begun
+		cancel()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
 	}
-	cancel()
-	if err := <-left; !errors.Is(err, context.Canceled) {
-		t.Skipf("it ended too soon: %v", err)
-	}
+	leave("i32.const 1")
+	slow = false
 	if _, err := r.Compile(t.Context(), module("i32.const 7"), nil); err != nil {
 		t.Fatal(err)
 	}
-	if len(r.stray) == 0 {
-		t.Skip("it ended too soon")
-	}
-	// The next one that is left behind keeps the slot.
-	ctx, cancel = context.WithCancel(t.Context())
-	go func() {
-		_, err := r.Compile(ctx, append(slow, 0, 2, 1, 'x'), nil)
-		left <- err
-	}()
-	for len(r.slot) == 0 {
-		time.Sleep(time.Millisecond)
-	}
-	cancel()
-	if err := <-left; errors.Is(err, context.Canceled) && len(r.stray) == 1 && len(r.slot) == 0 {
+	slow = true
+	leave("i32.const 2")
+	if len(r.stray) != 1 || len(r.slot) != 1 {
 		t.Error("two were left behind, and a third would compile beside them")
 	}
 }

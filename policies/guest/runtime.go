@@ -30,6 +30,7 @@ type Runtime struct {
 	cache wazero.CompilationCache
 	slot  chan struct{} // held by the one compilation that runs
 	stray chan struct{} // held instead by one that took too long, until it ends: another may run beside it
+	begun func(*Info)   // for tests: a compilation holds the slot; nil: nobody waits
 
 	mu      sync.Mutex
 	closed  bool
@@ -136,6 +137,9 @@ func (r *Runtime) Compile(ctx context.Context, wasm []byte, hosts []HostModule) 
 		defer r.working.Done()
 		defer func() { <-<-held }()
 		// On this goroutine alone, since a panic on one of wazero's own would end the process.
+		if r.begun != nil {
+			r.begun(info)
+		}
 		own := experimental.WithCompilationWorkers(context.WithoutCancel(ctx), 1)
 		m, err := r.compile(own, metered, info, imports)
 		select {
