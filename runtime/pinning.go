@@ -136,8 +136,9 @@ func wholeCPUs(pod *corev1.Pod, c *corev1.Container) int {
 	return int(q.MilliValue() / 1000)
 }
 
-// give gives a container its CPUs, or those that it has. What an init container has, a later one of the pod may have.
-func (p *pins) give(pod types.UID, name string, n int, memory int64, init bool, near cpus.Set) (pinned, error) {
+// give gives a container its CPUs, or those that it has. What an init container has, a later one of the pod may have; ended are
+// others of the pod that don't run any more.
+func (p *pins) give(pod types.UID, name string, n int, memory int64, init bool, near cpus.Set, ended []corev1.Container) (pinned, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if has, ok := p.pods[pod][name]; ok && len(has.CPUs) == n {
@@ -146,7 +147,7 @@ func (p *pins) give(pod types.UID, name string, n int, memory int64, init bool, 
 	before := p.pods[pod]
 	mine := map[string]pinned{}
 	for other, has := range before {
-		if !has.Init && other != name {
+		if !has.Init && other != name && !slices.ContainsFunc(ended, func(c corev1.Container) bool { return c.Name == other }) {
 			mine[other] = has
 		}
 	}
@@ -248,7 +249,11 @@ func (w *worker) pin(pod *corev1.Pod, c *corev1.Container, spec *ContainerSpec, 
 	if n := wholeCPUs(pod, c); n > 0 {
 		init := !isSidecar(c) && slices.ContainsFunc(pod.Spec.InitContainers, func(i corev1.Container) bool { return i.Name == c.Name })
 		memory := c.Resources.Limits[corev1.ResourceMemory]
-		if _, err := p.give(w.uid, c.Name, n, memory.Value(), init, cpus.Of(near...)); err != nil {
+		var ended []corev1.Container
+		if init { // the pod starts, for the first time or anew
+			ended = pod.Spec.Containers
+		}
+		if _, err := p.give(w.uid, c.Name, n, memory.Value(), init, cpus.Of(near...), ended); err != nil {
 			return err
 		}
 	}
