@@ -332,7 +332,7 @@ func (a *Agent) reconcileDevices(ctx context.Context) error {
 		}
 	}
 	if err := a.cfg.Devices.Reconcile(running); err != nil {
-		a.log.Warn("release devices of pods that are gone", "error", err) // its claim stays, and is tried at the next start
+		a.log.Warn("release devices of pods that are gone", "error", err) // their claims stay until they can be
 	}
 	return nil
 }

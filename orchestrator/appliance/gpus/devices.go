@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ type Devices struct {
 	cdi     *gpu.CDISpec // of the inventory with this revision
 	made    uint64
 	began   time.Time // when Run began
+	left    []string  // pods that are gone, whose claims could not be released yet
 }
 
 var _ runtime.Devices = (*Devices)(nil)
@@ -69,16 +71,44 @@ func (d *Devices) Run(ctx context.Context) error {
 			d.signal()
 		case <-ctx.Done():
 		}
-		for revision := d.manager.Inventory().Revision; ; {
-			inv, err := d.manager.WaitChange(ctx, revision)
-			if err != nil {
-				return nil // ctx has ended
+		for revision := d.manager.Inventory().Revision; ctx.Err() == nil; {
+			soon, cancel := context.WithTimeout(ctx, releaseAgain)
+			inv, err := d.manager.WaitChange(soon, revision)
+			cancel()
+			d.releaseLeft()
+			if err == nil {
+				revision = inv.Revision
+				d.signal()
 			}
-			revision = inv.Revision
-			d.signal()
 		}
+		return nil
 	})
 	return group.Wait()
+}
+
+// releaseAgain is how often what could not be released is tried again, and with each change.
+const releaseAgain = time.Minute
+
+// releaseLeft releases claims of pods that are gone, which Reconcile could not: their driver was away, say.
+func (d *Devices) releaseLeft() {
+	d.mu.Lock()
+	left := d.left
+	d.mu.Unlock()
+	if len(left) == 0 {
+		return
+	}
+	var still []string
+	for _, pod := range left {
+		if err := d.manager.Release(pod); err != nil {
+			still = append(still, pod)
+		}
+	}
+	d.mu.Lock()
+	d.left = still
+	d.mu.Unlock()
+	if len(still) < len(left) {
+		d.signal()
+	}
 }
 
 func (d *Devices) signal() {
@@ -332,6 +362,15 @@ func (d *Devices) Reconcile(running []types.UID) error {
 		pods[i] = string(uid)
 	}
 	released, err := d.manager.Reconcile(pods)
+	if err != nil {
+		d.mu.Lock()
+		for _, c := range d.manager.Claims() {
+			if !slices.Contains(pods, c.Pod) { // no pod will have its UID again
+				d.left = append(d.left, c.Pod)
+			}
+		}
+		d.mu.Unlock()
+	}
 	if len(released) > 0 {
 		d.signal()
 	}
