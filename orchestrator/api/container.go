@@ -20,6 +20,7 @@ func validateContainers(s *corev1.PodSpec, volumes sets.Set[string], spec *field
 	for i := range s.Containers {
 		c, at := &s.Containers[i], spec.Child("containers").Index(i)
 		errs = append(errs, validateContainer(c, names, volumes, at)...)
+		errs = append(errs, validateResizePolicy(c.ResizePolicy, s.RestartPolicy, at.Child("resizePolicy"))...)
 		if c.RestartPolicy != nil {
 			errs = append(errs, field.Forbidden(at.Child("restartPolicy"), "may not be set for non-init containers"))
 		}
@@ -31,7 +32,12 @@ func validateContainers(s *corev1.PodSpec, volumes sets.Set[string], spec *field
 		if c.RestartPolicy != nil && !sidecar {
 			errs = append(errs, field.NotSupported(at.Child("restartPolicy"), *c.RestartPolicy, []corev1.ContainerRestartPolicy{corev1.ContainerRestartPolicyAlways}))
 		}
-		if !sidecar {
+		if sidecar {
+			errs = append(errs, validateResizePolicy(c.ResizePolicy, corev1.RestartPolicyAlways, at.Child("resizePolicy"))...)
+		} else {
+			if len(c.ResizePolicy) > 0 {
+				errs = append(errs, field.Invalid(at.Child("resizePolicy"), c.ResizePolicy, "must not be set for init containers"))
+			}
 			for child, set := range inOrder(map[string]bool{"lifecycle": c.Lifecycle != nil, "livenessProbe": c.LivenessProbe != nil,
 				"readinessProbe": c.ReadinessProbe != nil, "startupProbe": c.StartupProbe != nil}) {
 				if set {
@@ -68,9 +74,6 @@ func validateContainer(c *corev1.Container, names, volumes sets.Set[string], at 
 	errs = append(errs, validateSecurity(c.SecurityContext, at.Child("securityContext"))...)
 	if len(c.VolumeDevices) > 0 {
 		errs = append(errs, unsupported(at.Child("volumeDevices"), "mount a volume"))
-	}
-	if len(c.ResizePolicy) > 0 {
-		errs = append(errs, unsupported(at.Child("resizePolicy"), "containers are not resized in place: change the resources in the pod template"))
 	}
 	if len(c.RestartPolicyRules) > 0 {
 		errs = append(errs, unsupported(at.Child("restartPolicyRules"), "set the pod's restartPolicy"))

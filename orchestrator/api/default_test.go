@@ -22,12 +22,18 @@ func TestDefaultsAreThoseOfTheReference(t *testing.T) {
 		{"an image by its digest", "Pod", `{spec: {containers: [{name: c, image: 'i@sha256:0'}]}}`,
 			`{spec: {` + pod + `, enableServiceLinks: true, containers: [{name: c, image: 'i@sha256:0', ` + container + `}]}}`},
 		{"a limit is a request", "Pod", `{spec: {containers: [{name: c, image: 'i:1', resources: {limits: {cpu: 1, memory: 2}, requests: {cpu: 500m}}}]}}`,
-			`{spec: {` + pod + `, enableServiceLinks: true, containers: [{name: c, image: 'i:1', resources: {limits: {cpu: 1, memory: 2}, requests: {cpu: 500m, memory: 2}}, ` + container + `}]}}`},
+			`{spec: {` + pod + `, enableServiceLinks: true, containers: [{name: c, image: 'i:1', resources: {limits: {cpu: 1, memory: 2}, requests: {cpu: 500m, memory: 2}}, ` +
+				`resizePolicy: [{resourceName: cpu, restartPolicy: NotRequired}, {resourceName: memory, restartPolicy: NotRequired}], ` + container + `}]}}`},
 		{"but not in a template", "Deployment", `{spec: {selector: {}, ` + template + `}}`,
 			`{spec: {replicas: 1, selector: {}, strategy: {type: RollingUpdate, rollingUpdate: {maxSurge: 25%, maxUnavailable: 25%}}, revisionHistoryLimit: 10, progressDeadlineSeconds: 600, ` + templated + `}}`},
 		{"a deployment that recreates", "Deployment", `{spec: {selector: {}, strategy: {type: Recreate}, ` + template + `}}`,
 			`{spec: {replicas: 1, selector: {}, strategy: {type: Recreate}, revisionHistoryLimit: 10, progressDeadlineSeconds: 600, ` + templated + `}}`},
 		{"a replica set", "ReplicaSet", `{spec: {selector: {}, ` + template + `}}`, `{spec: {replicas: 1, selector: {}, ` + templated + `}}`},
+		{"a stateful set", "StatefulSet", `{spec: {selector: {}, ` + template + `}}`,
+			`{spec: {replicas: 1, selector: {}, serviceName: '', podManagementPolicy: OrderedReady, updateStrategy: {type: RollingUpdate, rollingUpdate: {partition: 0, maxUnavailable: 1}},
+			revisionHistoryLimit: 10, persistentVolumeClaimRetentionPolicy: {whenDeleted: Retain, whenScaled: Retain}, ` + templated + `}}`},
+		{"a daemon set", "DaemonSet", `{spec: {selector: {}, ` + template + `}}`,
+			`{spec: {selector: {}, updateStrategy: {type: RollingUpdate, rollingUpdate: {maxUnavailable: 1, maxSurge: 0}}, revisionHistoryLimit: 10, ` + templated + `}}`},
 		{"ports on the host's network", "Pod", `{spec: {hostNetwork: true, containers: [{name: c, image: 'i:1', ports: [{containerPort: 80}]}]}}`,
 			`{spec: {hostNetwork: true, ` + pod + `, enableServiceLinks: true, containers: [{name: c, image: 'i:1', ports: [{containerPort: 80, hostPort: 80, protocol: TCP}], ` + container + `}]}}`},
 		{"probes", "Pod", `{spec: {containers: [{name: c, image: 'i:1', livenessProbe: {httpGet: {port: 80}}, readinessProbe: {grpc: {port: 1}, periodSeconds: 3}}]}}`,
@@ -58,7 +64,7 @@ func TestDefaultsAreThoseOfTheReference(t *testing.T) {
 			k := kindOf(t, tt.kind)
 			got, want := made(k, decode(t, k, tt.object)), decode(t, k, tt.want)
 			switch tt.kind {
-			case "Pod", "Deployment", "ReplicaSet": // their status and generation are no defaults
+			case "Pod", "Deployment", "ReplicaSet", "StatefulSet", "DaemonSet": // their status and generation are no defaults
 				got.SetGeneration(0)
 				status := reflect.ValueOf(got).Elem().FieldByName("Status")
 				status.Set(reflect.Zero(status.Type()))

@@ -109,7 +109,7 @@ core/v1.PodSchedulingGate
 core/v1.PodSecurityContext
 	runtime: runAsUser runAsGroup runAsNonRoot supplementalGroups fsGroup
 	valued: sysctls seccompProfile supplementalGroupsPolicy appArmorProfile
-	stored: fsGroupChangePolicy
+	runtime: fsGroupChangePolicy
 	refused: seLinuxOptions windowsOptions seLinuxChangePolicy
 core/v1.Sysctl
 	runtime: name value
@@ -127,8 +127,8 @@ core/v1.Capabilities
 	runtime: add drop
 core/v1.Container
 	runtime: name image command args workingDir ports envFrom env resources restartPolicy volumeMounts livenessProbe readinessProbe startupProbe
-	runtime: lifecycle terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext stdin stdinOnce tty
-	refused: resizePolicy restartPolicyRules volumeDevices
+	runtime: lifecycle terminationMessagePath terminationMessagePolicy imagePullPolicy securityContext stdin stdinOnce tty resizePolicy
+	refused: restartPolicyRules volumeDevices
 core/v1.ContainerPort
 	runtime: hostPort hostIP protocol
 	orchestrator/controllers/endpointslice: name containerPort
@@ -158,6 +158,8 @@ core/v1.ConfigMapKeySelector
 core/v1.SecretKeySelector
 	inline: LocalObjectReference
 	runtime: key optional
+core/v1.ContainerResizePolicy
+	runtime: resourceName restartPolicy
 core/v1.ResourceRequirements
 	runtime: limits
 	orchestrator/scheduler: requests claims
@@ -200,8 +202,90 @@ core/v1.Volume
 	inline: VolumeSource
 core/v1.VolumeSource
 	runtime: hostPath emptyDir secret configMap downwardAPI projected
-	refused: gcePersistentDisk awsElasticBlockStore gitRepo nfs iscsi glusterfs persistentVolumeClaim rbd flexVolume cinder cephfs flocker fc
-	refused: azureFile vsphereVolume quobyte azureDisk photonPersistentDisk portworxVolume scaleIO storageos csi ephemeral image
+	orchestrator/api: persistentVolumeClaim csi ephemeral
+	refused: gcePersistentDisk awsElasticBlockStore gitRepo nfs iscsi glusterfs rbd flexVolume cinder cephfs flocker fc
+	refused: azureFile vsphereVolume quobyte azureDisk photonPersistentDisk portworxVolume scaleIO storageos image
+core/v1.PersistentVolumeClaimVolumeSource
+	orchestrator/api: claimName
+	runtime: readOnly
+core/v1.EphemeralVolumeSource
+	orchestrator/api: volumeClaimTemplate
+core/v1.PersistentVolumeClaimTemplate
+	inline: metadata spec
+core/v1.CSIVolumeSource
+	orchestrator/api: driver nodePublishSecretRef
+	runtime: readOnly fsType volumeAttributes
+core/v1.PersistentVolumeClaim
+	ours: status
+	inline: metadata spec
+core/v1.PersistentVolumeClaimSpec
+	orchestrator/api: accessModes selector resources volumeName storageClassName volumeMode
+	refused: dataSource dataSourceRef volumeAttributesClassName
+core/v1.VolumeResourceRequirements
+	orchestrator/api: requests
+	stored: limits
+core/v1.PersistentVolume
+	inline: metadata spec
+core/v1.PersistentVolumeSpec
+	orchestrator/api: capacity accessModes claimRef storageClassName volumeMode nodeAffinity
+	valued: persistentVolumeReclaimPolicy
+	runtime: mountOptions
+	inline: PersistentVolumeSource
+	refused: volumeAttributesClassName
+core/v1.PersistentVolumeSource
+	orchestrator/api: hostPath local csi
+	refused: gcePersistentDisk awsElasticBlockStore nfs iscsi glusterfs rbd flexVolume cinder cephfs flocker fc
+	refused: azureFile vsphereVolume quobyte azureDisk photonPersistentDisk portworxVolume scaleIO storageos
+core/v1.LocalVolumeSource
+	orchestrator/api: path
+	refused: fsType
+core/v1.CSIPersistentVolumeSource
+	orchestrator/api: driver volumeHandle
+	orchestrator/api: controllerPublishSecretRef nodeStageSecretRef nodePublishSecretRef controllerExpandSecretRef nodeExpandSecretRef
+	runtime: readOnly fsType volumeAttributes
+core/v1.SecretReference
+	orchestrator/api: name namespace
+core/v1.VolumeNodeAffinity
+	orchestrator/scheduler: required
+core/v1.ObjectReference
+	orchestrator/api: name namespace
+	stored: kind uid apiVersion resourceVersion fieldPath
+storage/v1.StorageClass
+	inline: metadata
+	orchestrator/api: provisioner parameters reclaimPolicy allowVolumeExpansion volumeBindingMode allowedTopologies
+	runtime: mountOptions
+core/v1.TopologySelectorTerm
+	orchestrator/scheduler: matchLabelExpressions
+core/v1.TopologySelectorLabelRequirement
+	orchestrator/scheduler: key values
+storage/v1.VolumeAttachment
+	inline: metadata spec
+storage/v1.VolumeAttachmentSpec
+	orchestrator/api: attacher nodeName source
+storage/v1.VolumeAttachmentSource
+	orchestrator/api: persistentVolumeName
+	refused: inlineVolumeSpec
+storage/v1.CSIDriver
+	inline: metadata spec
+storage/v1.CSIDriverSpec
+	orchestrator/controllers/attachdetach: attachRequired
+	runtime: podInfoOnMount volumeLifecycleModes fsGroupPolicy tokenRequests requiresRepublish serviceAccountTokenInSecrets
+	orchestrator/scheduler: storageCapacity preventPodSchedulingIfMissing
+	stored: seLinuxMount nodeAllocatableUpdatePeriodSeconds
+storage/v1.TokenRequest
+	runtime: audience expirationSeconds
+storage/v1.CSINode
+	inline: metadata spec
+storage/v1.CSINodeSpec
+	orchestrator/api: drivers
+storage/v1.CSINodeDriver
+	orchestrator/api: name allocatable topologyKeys
+	runtime: nodeID
+storage/v1.VolumeNodeResources
+	orchestrator/scheduler: count
+storage/v1.CSIStorageCapacity
+	inline: metadata
+	orchestrator/scheduler: nodeTopology storageClassName capacity maximumVolumeSize
 core/v1.HostPathVolumeSource
 	runtime: path type
 core/v1.EmptyDirVolumeSource
@@ -277,7 +361,9 @@ core/v1.ServiceSpec
 	orchestrator/controllers/endpointslice: selector publishNotReadyAddresses
 	orchestrator/api: allocateLoadBalancerNodePorts
 	valued: ipFamilies ipFamilyPolicy
-	refused: externalIPs loadBalancerIP loadBalancerSourceRanges healthCheckNodePort loadBalancerClass trafficDistribution
+	orchestrator/controllers/loadbalancer: loadBalancerIP
+	orchestrator/api: loadBalancerClass
+	refused: externalIPs loadBalancerSourceRanges healthCheckNodePort trafficDistribution
 core/v1.ServicePort
 	netproxy: name port nodePort
 	valued: protocol
@@ -348,6 +434,57 @@ apps/v1.DeploymentStrategy
 	orchestrator/controllers/deployment: type rollingUpdate
 apps/v1.RollingUpdateDeployment
 	orchestrator/controllers/deployment: maxUnavailable maxSurge
+batch/v1.Job
+	inline: metadata spec
+batch/v1.JobSpec
+	orchestrator/controllers/job: parallelism completions activeDeadlineSeconds podFailurePolicy successPolicy backoffLimit
+	orchestrator/controllers/job: backoffLimitPerIndex maxFailedIndexes template suspend podReplacementPolicy managedBy
+	orchestrator/controllers/job: selector manualSelector
+	orchestrator/controllers/ttlafterfinished: ttlSecondsAfterFinished
+	orchestrator/api: completionMode
+	refused: scheduling
+batch/v1.PodFailurePolicy
+	orchestrator/controllers/job: rules
+batch/v1.PodFailurePolicyRule
+	orchestrator/controllers/job: action onExitCodes onPodConditions
+batch/v1.PodFailurePolicyOnExitCodesRequirement
+	orchestrator/controllers/job: containerName operator values
+batch/v1.PodFailurePolicyOnPodConditionsPattern
+	orchestrator/controllers/job: type status
+batch/v1.SuccessPolicy
+	orchestrator/controllers/job: rules
+batch/v1.SuccessPolicyRule
+	orchestrator/controllers/job: succeededIndexes succeededCount
+batch/v1.CronJob
+	inline: metadata spec
+batch/v1.CronJobSpec
+	orchestrator/controllers/cronjob: schedule timeZone startingDeadlineSeconds concurrencyPolicy suspend jobTemplate
+	orchestrator/controllers/cronjob: successfulJobsHistoryLimit failedJobsHistoryLimit
+batch/v1.JobTemplateSpec
+	orchestrator/controllers/cronjob: spec
+	inline: metadata
+apps/v1.StatefulSet
+	inline: metadata spec
+apps/v1.StatefulSetSpec
+	orchestrator/controllers/statefulset: replicas selector template serviceName podManagementPolicy updateStrategy revisionHistoryLimit
+	orchestrator/controllers/statefulset: minReadySeconds persistentVolumeClaimRetentionPolicy ordinals volumeClaimTemplates
+apps/v1.StatefulSetUpdateStrategy
+	orchestrator/controllers/statefulset: rollingUpdate
+	valued: type
+apps/v1.RollingUpdateStatefulSetStrategy
+	orchestrator/controllers/statefulset: partition maxUnavailable
+apps/v1.StatefulSetPersistentVolumeClaimRetentionPolicy
+	orchestrator/controllers/statefulset: whenDeleted whenScaled
+apps/v1.StatefulSetOrdinals
+	orchestrator/controllers/statefulset: start
+apps/v1.DaemonSet
+	inline: metadata spec
+apps/v1.DaemonSetSpec
+	orchestrator/controllers/daemonset: selector template updateStrategy minReadySeconds revisionHistoryLimit
+apps/v1.DaemonSetUpdateStrategy
+	orchestrator/controllers/daemonset: type rollingUpdate
+apps/v1.RollingUpdateDaemonSet
+	orchestrator/controllers/daemonset: maxUnavailable maxSurge
 apps/v1.ControllerRevision
 	inline: metadata
 	stored: data revision
@@ -413,11 +550,47 @@ orchestrator/api.Queue
 	inline: metadata spec
 orchestrator/api.QueueSpec
 	orchestrator/scheduler: namespaces namespaceSelector nominalQuota borrowingLimit cohort weight
+orchestrator/api.Recommendation
+	inline: metadata spec
+orchestrator/api.RecommendationSpec
+	orchestrator/controllers/recommender: targetRef
+orchestrator/api.TargetRef
+	orchestrator/controllers/recommender: apiVersion kind name
+orchestrator/api.AddressPool
+	inline: metadata spec
+orchestrator/api.AddressPoolSpec
+	orchestrator/controllers/loadbalancer: addresses autoAssign namespaceSelector serviceSelector
+networking/v1.ServiceCIDR
+	inline: metadata spec
+networking/v1.ServiceCIDRSpec
+	orchestrator/registry: cidrs
+networking/v1.IPAddress
+	inline: metadata spec
+networking/v1.IPAddressSpec
+	orchestrator/registry: parentRef
+networking/v1.ParentReference
+	orchestrator/registry: resource namespace name
+	orchestrator/api: group
+core/v1.ResourceQuota
+	inline: metadata spec
+core/v1.ResourceQuotaSpec
+	orchestrator/registry: hard
+	orchestrator/api: scopes scopeSelector
+core/v1.ScopeSelector
+	orchestrator/api: matchExpressions
+core/v1.ScopedResourceSelectorRequirement
+	orchestrator/api: scopeName operator values
+core/v1.LimitRange
+	inline: metadata spec
+core/v1.LimitRangeSpec
+	orchestrator/api: limits
+core/v1.LimitRangeItem
+	orchestrator/api: type max min default defaultRequest maxLimitRequestRatio
 policy/v1.PodDisruptionBudget
 	inline: metadata spec
 policy/v1.PodDisruptionBudgetSpec
 	orchestrator/controllers/disruption: minAvailable selector maxUnavailable
-	orchestrator/apiserver: unhealthyPodEvictionPolicy
+	orchestrator/registry: unhealthyPodEvictionPolicy
 resource/v1.DeviceClass
 	inline: metadata spec
 resource/v1.DeviceClassSpec
@@ -452,7 +625,7 @@ resource/v1.DeviceSubRequest
 	refused: derivedAttributes
 resource/v1.DeviceToleration
 	orchestrator/scheduler: key operator value effect
-	refused: tolerationSeconds
+	orchestrator/controllers/devicetainteviction: tolerationSeconds
 resource/v1.CapacityRequirements
 	orchestrator/scheduler: requests
 resource/v1.DeviceConstraint
@@ -478,7 +651,42 @@ resource/v1.DeviceCounterConsumption
 	refused: compatibilityGroups
 resource/v1.DeviceTaint
 	orchestrator/scheduler: key value effect
-	stored: timeAdded
+	orchestrator/controllers/devicetainteviction: timeAdded
+autoscaling/v2.HorizontalPodAutoscaler
+	inline: metadata spec
+autoscaling/v2.HorizontalPodAutoscalerSpec
+	orchestrator/controllers/podautoscaler: scaleTargetRef minReplicas maxReplicas metrics behavior
+autoscaling/v2.CrossVersionObjectReference
+	orchestrator/controllers/podautoscaler: kind name apiVersion
+autoscaling/v2.MetricSpec
+	orchestrator/controllers/podautoscaler: type object pods resource containerResource external
+autoscaling/v2.ObjectMetricSource
+	orchestrator/controllers/podautoscaler: describedObject target metric
+autoscaling/v2.PodsMetricSource
+	orchestrator/controllers/podautoscaler: metric target
+autoscaling/v2.ResourceMetricSource
+	orchestrator/controllers/podautoscaler: name target
+autoscaling/v2.ContainerResourceMetricSource
+	orchestrator/controllers/podautoscaler: name target container
+autoscaling/v2.ExternalMetricSource
+	orchestrator/controllers/podautoscaler: metric target
+autoscaling/v2.MetricIdentifier
+	orchestrator/controllers/podautoscaler: name selector
+autoscaling/v2.MetricTarget
+	orchestrator/api: type
+	orchestrator/controllers/podautoscaler: value averageValue averageUtilization
+autoscaling/v2.HorizontalPodAutoscalerBehavior
+	orchestrator/controllers/podautoscaler: scaleUp scaleDown
+autoscaling/v2.HPAScalingRules
+	orchestrator/controllers/podautoscaler: stabilizationWindowSeconds selectPolicy policies tolerance
+autoscaling/v2.HPAScalingPolicy
+	orchestrator/controllers/podautoscaler: type value periodSeconds
+autoscaling/v1.HorizontalPodAutoscaler
+	inline: metadata spec
+autoscaling/v1.HorizontalPodAutoscalerSpec
+	orchestrator/api: scaleTargetRef minReplicas maxReplicas targetCPUUtilizationPercentage
+autoscaling/v1.CrossVersionObjectReference
+	orchestrator/controllers/podautoscaler: kind name apiVersion
 meta/v1.ObjectMeta
 	orchestrator: name generateName namespace uid resourceVersion labels annotations ownerReferences finalizers managedFields
 	ours: selfLink generation creationTimestamp deletionTimestamp deletionGracePeriodSeconds
@@ -493,6 +701,8 @@ var valuedCases = []struct{ field, kind, accepted, refused, at string }{
 		`{metadata: {name: x}, spec: {devices: {requests: [{name: r, exactly: {deviceClassName: c, adminAccess: true}}]}}}`, "spec.devices.requests[0].exactly.adminAccess"},
 	{"resource/v1.Device.allowMultipleAllocations", "ResourceSlice", sliceWith("allowMultipleAllocations: false"), sliceWith("allowMultipleAllocations: true"),
 		"spec.devices[0].allowMultipleAllocations"},
+	{"core/v1.PersistentVolumeSpec.persistentVolumeReclaimPolicy", "PersistentVolume", volumeWith("persistentVolumeReclaimPolicy: Delete"),
+		volumeWith("persistentVolumeReclaimPolicy: Recycle"), "spec.persistentVolumeReclaimPolicy"},
 	{"core/v1.PodSpec.os", "Pod", podWith("", ", os: {name: linux}"), podWith("", ", os: {name: windows}"), "spec.os"},
 	{"core/v1.PodOS.name", "Pod", podWith("", ", os: {name: linux}"), podWith("", ", os: {name: windows}"), "spec.os"},
 	{"core/v1.PodSpec.hostUsers", "Pod", podWith("", ", hostUsers: true"), podWith("", ", hostUsers: false"), "spec.hostUsers"},
@@ -526,5 +736,10 @@ var valuedCases = []struct{ field, kind, accepted, refused, at string }{
 		`{metadata: {name: x}, spec: {ipFamilyPolicy: RequireDualStack, ports: [{port: 80}]}}`, "spec.ipFamilyPolicy"},
 	{"core/v1.ServicePort.protocol", "Service", `{metadata: {name: x}, spec: {ports: [{port: 80, protocol: UDP}]}}`,
 		`{metadata: {name: x}, spec: {ports: [{port: 80, protocol: SCTP}]}}`, "spec.ports[0].protocol"},
+	{"apps/v1.StatefulSetUpdateStrategy.type", "StatefulSet", statefulSetWith("updateStrategy: {type: OnDelete}"), statefulSetWith("updateStrategy: {type: Recreate}"), "spec.updateStrategy.type"},
 	{"discovery/v1.EndpointSlice.addressType", "EndpointSlice", `{metadata: {name: x}, addressType: IPv4}`, `{metadata: {name: x}, addressType: FQDN}`, "addressType"},
+}
+
+func statefulSetWith(fields string) string {
+	return `{metadata: {name: x}, spec: {selector: {matchLabels: {app: a}}, serviceName: x, template: {metadata: {labels: {app: a}}, spec: {containers: [{name: c, image: i}]}}, ` + fields + `}}`
 }

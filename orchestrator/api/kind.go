@@ -54,6 +54,8 @@ type Kind struct {
 	Status *Status
 	// Scale is set on kinds with a scale subresource.
 	Scale *Scale
+	// Resize is set on kinds with a resize subresource.
+	Resize *Resize
 	// Bytes is set on kinds whose objects have bytes beside them, in a subresource.
 	Bytes *Bytes
 	// Subresources lists further ones that the API server serves ("binding", "eviction", "log", "exec", …).
@@ -79,6 +81,13 @@ type Kind struct {
 // Status is the strategy of a status subresource.
 type Status struct {
 	// PrepareUpdate carries everything but the status over from old.
+	PrepareUpdate  func(obj, old Object)
+	ValidateUpdate func(obj, old Object) field.ErrorList
+}
+
+// Resize is the strategy of a resize subresource, which changes the resources of an object's containers and nothing else.
+type Resize struct {
+	// PrepareUpdate carries everything but the containers' resources over from old.
 	PrepareUpdate  func(obj, old Object)
 	ValidateUpdate func(obj, old Object) field.ErrorList
 }

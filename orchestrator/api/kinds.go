@@ -7,6 +7,8 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -18,6 +20,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	schedulingv1beta1 "k8s.io/api/scheduling/v1beta1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -29,12 +32,16 @@ func All() []*Kind {
 	return []*Kind{
 		namespaceKind(), nodeKind(), podKind(), serviceKind(), endpointsKind(), configMapKind(), secretKind(),
 		serviceAccountKind(), coreEventKind(), eventKind(),
-		deploymentKind(), replicaSetKind(), controllerRevisionKind(),
-		endpointSliceKind(), ingressKind(), ingressClassKind(),
+		deploymentKind(), replicaSetKind(), statefulSetKind(), daemonSetKind(), controllerRevisionKind(),
+		jobKind(), cronJobKind(),
+		horizontalPodAutoscalerKind(), horizontalPodAutoscalerV1Kind(),
+		endpointSliceKind(), ingressKind(), ingressClassKind(), serviceCIDRKind(), ipAddressKind(),
+		resourceQuotaKind(), limitRangeKind(),
 		leaseKind(), runtimeClassKind(), priorityClassKind(), podGroupKind(), podDisruptionBudgetKind(),
 		deviceClassKind(), resourceClaimKind(), resourceClaimTemplateKind(), resourceSliceKind(),
+		persistentVolumeKind(), persistentVolumeClaimKind(), storageClassKind(), volumeAttachmentKind(), csiDriverKind(), csiNodeKind(), csiStorageCapacityKind(),
 		roleKind(), roleBindingKind(), clusterRoleKind(), clusterRoleBindingKind(),
-		memberKind(), policyModuleKind(), admissionPolicyKind(), schedulingPolicyKind(), queueKind(),
+		memberKind(), policyModuleKind(), admissionPolicyKind(), schedulingPolicyKind(), queueKind(), addressPoolKind(), recommendationKind(),
 	}
 }
 
@@ -67,8 +74,9 @@ var scheme = sync.OnceValue(func() *runtime.Scheme {
 	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
 	for _, add := range []func(*runtime.Scheme) error{
 		corev1.AddToScheme, appsv1.AddToScheme, discoveryv1.AddToScheme, networkingv1.AddToScheme, coordinationv1.AddToScheme,
+		batchv1.AddToScheme, autoscalingv1.AddToScheme, autoscalingv2.AddToScheme, storagev1.AddToScheme,
 		nodev1.AddToScheme, schedulingv1.AddToScheme, schedulingv1beta1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme, eventsv1.AddToScheme, resourcev1.AddToScheme,
-		authenticationv1.AddToScheme, authorizationv1.AddToScheme, autoscalingv1.AddToScheme, metav1.AddMetaToScheme,
+		authenticationv1.AddToScheme, authorizationv1.AddToScheme, metav1.AddMetaToScheme,
 	} {
 		utilruntime.Must(add(s))
 	}
@@ -76,7 +84,9 @@ var scheme = sync.OnceValue(func() *runtime.Scheme {
 	s.AddKnownTypes(PolicyGroupVersion(), &PolicyModule{}, &PolicyModuleList{}, &AdmissionPolicy{}, &AdmissionPolicyList{},
 		&SchedulingPolicy{}, &SchedulingPolicyList{})
 	s.AddKnownTypes(SchedulingGroupVersion(), &Queue{}, &QueueList{})
-	for _, ours := range []schema.GroupVersion{ClusterGroupVersion(), PolicyGroupVersion(), SchedulingGroupVersion()} {
+	s.AddKnownTypes(NetworkingGroupVersion(), &AddressPool{}, &AddressPoolList{})
+	s.AddKnownTypes(AutoscalingGroupVersion(), &Recommendation{}, &RecommendationList{})
+	for _, ours := range []schema.GroupVersion{ClusterGroupVersion(), PolicyGroupVersion(), SchedulingGroupVersion(), NetworkingGroupVersion(), AutoscalingGroupVersion()} {
 		metav1.AddToGroupVersion(s, ours)
 	}
 	return s

@@ -97,7 +97,7 @@ func validateNode(n *corev1.Node) field.ErrorList {
 		errs = append(errs, field.Forbidden(spec.Child("configSource"), "configSource may not be set; it is no longer supported"))
 	}
 	if n.Spec.PodPreemptionPolicy != nil {
-		errs = append(errs, unsupported(spec.Child("podPreemptionPolicy"), "pods are not resized in place"))
+		errs = append(errs, unsupported(spec.Child("podPreemptionPolicy"), "no pod is preempted for the resize of another"))
 	}
 	return errs
 }

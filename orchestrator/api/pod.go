@@ -28,6 +28,7 @@ func podKind() *Kind {
 		}),
 		Validate: check(func(p *corev1.Pod) field.ErrorList {
 			errs := validateDeletionCost(p.Annotations, field.NewPath("metadata", "annotations"))
+			errs = append(errs, validateEphemeralNames(p, field.NewPath("spec", "volumes"))...)
 			return append(errs, validatePodSpec(&p.Spec, field.NewPath("spec"))...)
 		}),
 		ValidateUpdate: checkPair(validatePodUpdate),
@@ -35,6 +36,7 @@ func podKind() *Kind {
 			p.Spec, p.Generation, p.DeletionTimestamp = old.Spec, old.Generation, old.DeletionTimestamp
 			p.Status.QOSClass = old.Status.QOSClass
 		})},
+		Resize:       &Resize{PrepareUpdate: pair(preparePodResize), ValidateUpdate: checkPair(validatePodResize)},
 		Subresources: []string{"binding", "eviction", "log", "exec", "attach", "portforward", "scheduling"},
 		Columns:      podColumns(),
 		Row:          row(podRow),

@@ -79,6 +79,7 @@ func defaultPod(p *corev1.Pod) {
 			}
 		}
 	}
+	defaultResizePolicies(&p.Spec)
 }
 
 // defaultRequests makes a limit without a request a request, too.
@@ -141,6 +142,8 @@ func defaultVolume(v *corev1.Volume) {
 		defaultDownward(v.DownwardAPI.Items)
 	case v.HostPath != nil:
 		setDefault(&v.HostPath.Type, corev1.HostPathUnset)
+	case v.Ephemeral != nil && v.Ephemeral.VolumeClaimTemplate != nil:
+		defaultClaimSpec(&v.Ephemeral.VolumeClaimTemplate.Spec)
 	case v.Projected != nil:
 		setDefault(&v.Projected.DefaultMode, mode)
 		for i := range v.Projected.Sources {

@@ -21,6 +21,13 @@ func validatePodUpdate(p, old *corev1.Pod) field.ErrorList {
 		return errs
 	}
 	munged := p.Spec.DeepCopy()
+	before := old
+	if !equal(old.Spec, p.Spec) { // one that was stored before there were such defaults
+		before = old.DeepCopy()
+		defaultResizePolicies(&before.Spec)
+		errs = append(errs, refuseResources(p, before, munged)...)
+	}
+	old = before
 	for i := range munged.Containers {
 		munged.Containers[i].Image = old.Spec.Containers[i].Image
 	}

@@ -241,9 +241,6 @@ func validateDeviceToleration(t *resourcev1.DeviceToleration, at *field.Path) (e
 	if t.Effect != "" {
 		errs = append(errs, oneOf(t.Effect, deviceTaintEffects(), at.Child("effect"))...)
 	}
-	if t.TolerationSeconds != nil {
-		errs = append(errs, unsupported(at.Child("tolerationSeconds"), "pods are not evicted from tainted devices"))
-	}
 	return errs
 }
 

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	resourcev1 "k8s.io/api/resource/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -162,5 +163,29 @@ func TestAClaimsStatusFollowsItsAllocation(t *testing.T) {
 	// The spec of a claim never changes.
 	if errs := k.ValidateUpdate(decode(t, k, claimWith(``)), with(``)); len(errs) != 1 {
 		t.Error(errs.ToAggregate())
+	}
+}
+
+// A taint says since when it's there: as the driver has it, as it was, or now.
+func TestDeviceTaintsAreStamped(t *testing.T) {
+	slice := func(taints ...resourcev1.DeviceTaint) *resourcev1.ResourceSlice {
+		return &resourcev1.ResourceSlice{Spec: resourcev1.ResourceSliceSpec{Devices: []resourcev1.Device{{Name: "d", Taints: taints}}}}
+	}
+	said, now, later := metav1.Unix(1, 0), metav1.Unix(2, 0), metav1.Unix(3, 0)
+	first := slice(resourcev1.DeviceTaint{Key: "a", Effect: "NoExecute"}, resourcev1.DeviceTaint{Key: "b", Effect: "NoExecute", TimeAdded: &said})
+	StampDeviceTaints(first, nil, now)
+	second := slice(resourcev1.DeviceTaint{Key: "a", Effect: "NoExecute"}, resourcev1.DeviceTaint{Key: "a", Effect: "NoSchedule"})
+	StampDeviceTaints(second, first, later)
+	StampDeviceTaints(&resourcev1.ResourceClaim{}, nil, now)
+	for name, tc := range map[string]struct {
+		got  *metav1.Time
+		want metav1.Time
+	}{
+		"new": {first.Spec.Devices[0].Taints[0].TimeAdded, now}, "said": {first.Spec.Devices[0].Taints[1].TimeAdded, said},
+		"as it was": {second.Spec.Devices[0].Taints[0].TimeAdded, now}, "another effect": {second.Spec.Devices[0].Taints[1].TimeAdded, later},
+	} {
+		if tc.got == nil || !tc.got.Equal(&tc.want) {
+			t.Errorf("%s: %v, want %v", name, tc.got, tc.want)
+		}
 	}
 }

@@ -248,3 +248,36 @@ func validateDeviceAttribute(a *resourcev1.DeviceAttribute, at *field.Path) (err
 	}
 	return errs
 }
+
+// StampDeviceTaints says of a ResourceSlice's taints since when they are there, where they don't themselves: now, or as old, if
+// there is one, has it. Other objects it leaves alone.
+func StampDeviceTaints(obj, old Object, now metav1.Time) {
+	s, ok := obj.(*resourcev1.ResourceSlice)
+	if !ok {
+		return
+	}
+	before := map[string]*metav1.Time{}
+	id := func(d *resourcev1.Device, t *resourcev1.DeviceTaint) string {
+		return d.Name + "\x00" + t.Key + "\x00" + t.Value + "\x00" + string(t.Effect)
+	}
+	if had, ok := old.(*resourcev1.ResourceSlice); ok {
+		for i := range had.Spec.Devices {
+			d := &had.Spec.Devices[i]
+			for j := range d.Taints {
+				before[id(d, &d.Taints[j])] = d.Taints[j].TimeAdded
+			}
+		}
+	}
+	for i := range s.Spec.Devices {
+		d := &s.Spec.Devices[i]
+		for j := range d.Taints {
+			t := &d.Taints[j]
+			if t.TimeAdded != nil {
+				continue
+			}
+			if t.TimeAdded = before[id(d, t)]; t.TimeAdded == nil {
+				t.TimeAdded = &now
+			}
+		}
+	}
+}

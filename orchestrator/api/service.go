@@ -27,6 +27,10 @@ func serviceKind() *Kind {
 		PrepareUpdate:  pair(prepareServiceUpdate),
 		Validate:       check(validateService),
 		ValidateUpdate: checkPair(func(s, old *corev1.Service) field.ErrorList {
+			const balanced = corev1.ServiceTypeLoadBalancer
+			if old.Spec.Type == balanced && s.Spec.Type == balanced && !equal(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
+				return field.ErrorList{field.Invalid(field.NewPath("spec", "loadBalancerClass"), s.Spec.LoadBalancerClass, "field is immutable")}
+			}
 			if old.Spec.Type == corev1.ServiceTypeExternalName || s.Spec.Type == corev1.ServiceTypeExternalName || old.Spec.ClusterIP == "" {
 				return nil
 			}
@@ -157,10 +161,15 @@ func validateService(s *corev1.Service) field.ErrorList {
 	if spec.AllocateLoadBalancerNodePorts != nil && spec.Type != corev1.ServiceTypeLoadBalancer {
 		errs = append(errs, field.Forbidden(at.Child("allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'"))
 	}
+	if class := spec.LoadBalancerClass; class != nil {
+		if spec.Type != corev1.ServiceTypeLoadBalancer {
+			errs = append(errs, field.Forbidden(at.Child("loadBalancerClass"), "may only be used when `type` is 'LoadBalancer'"))
+		}
+		errs = append(errs, invalid(validation.IsQualifiedName(*class), at.Child("loadBalancerClass"), *class)...)
+	}
 	for path, unsupported := range inOrder(map[string]bool{
-		"healthCheckNodePort": spec.HealthCheckNodePort != 0,
-		"loadBalancerClass":   spec.LoadBalancerClass != nil, "loadBalancerSourceRanges": len(spec.LoadBalancerSourceRanges) > 0,
-		"loadBalancerIP": spec.LoadBalancerIP != "", "externalIPs": len(spec.ExternalIPs) > 0, "trafficDistribution": spec.TrafficDistribution != nil,
+		"healthCheckNodePort":      spec.HealthCheckNodePort != 0,
+		"loadBalancerSourceRanges": len(spec.LoadBalancerSourceRanges) > 0, "externalIPs": len(spec.ExternalIPs) > 0, "trafficDistribution": spec.TrafficDistribution != nil,
 	}) {
 		if unsupported {
 			errs = append(errs, notSupported(at.Child(path)))

@@ -67,6 +67,9 @@ func prepareServiceUpdate(s, old *corev1.Service) {
 		if equal(s.Spec.AllocateLoadBalancerNodePorts, old.Spec.AllocateLoadBalancerNodePorts) {
 			s.Spec.AllocateLoadBalancerNodePorts = nil
 		}
+		if equal(s.Spec.LoadBalancerClass, old.Spec.LoadBalancerClass) {
+			s.Spec.LoadBalancerClass = nil
+		}
 	}
 }
 

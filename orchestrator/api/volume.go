@@ -1,16 +1,19 @@
 package api
 
 import (
+	"fmt"
 	"path"
 	"reflect"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// validateVolume accepts the sources that the runtime has: emptyDir, hostPath, configMap, secret,
-// downwardAPI and projected. Any other is refused under its own name.
+// validateVolume accepts the sources that the runtime has: emptyDir, hostPath, configMap, secret, downwardAPI, projected,
+// persistentVolumeClaim, ephemeral and csi. Any other is refused under its own name.
 func validateVolume(v *corev1.Volume, at *field.Path) (errs field.ErrorList) {
 	sources := 0
 	value := reflect.ValueOf(v.VolumeSource)
@@ -24,9 +27,9 @@ func validateVolume(v *corev1.Volume, at *field.Path) (errs field.ErrorList) {
 			errs = append(errs, field.Forbidden(at.Child(name), "may not specify more than 1 volume type"))
 		}
 		switch name {
-		case "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected":
+		case "emptyDir", "hostPath", "configMap", "secret", "downwardAPI", "projected", "persistentVolumeClaim", "ephemeral", "csi":
 		default:
-			errs = append(errs, unsupported(at.Child(name), "volumes are emptyDir, hostPath, configMap, secret, downwardAPI or projected"))
+			errs = append(errs, unsupported(at.Child(name), "use emptyDir, hostPath, configMap, secret, downwardAPI, projected, or a persistentVolumeClaim"))
 		}
 	}
 	switch {
@@ -42,17 +45,7 @@ func validateVolume(v *corev1.Volume, at *field.Path) (errs field.ErrorList) {
 			errs = append(errs, field.Forbidden(e.Child("sizeLimit"), "SizeLimit field must be a valid resource quantity"))
 		}
 	case v.HostPath != nil:
-		h := at.Child("hostPath")
-		errs = append(errs, required(v.HostPath.Path, h.Child("path"), "")...)
-		for _, part := range strings.Split(v.HostPath.Path, "/") {
-			if part == ".." {
-				errs = append(errs, field.Invalid(h.Child("path"), v.HostPath.Path, "must not contain '..'"))
-			}
-		}
-		if t := v.HostPath.Type; t != nil && *t != corev1.HostPathUnset {
-			errs = append(errs, oneOf(*t, []corev1.HostPathType{corev1.HostPathDirectoryOrCreate, corev1.HostPathDirectory, corev1.HostPathFileOrCreate,
-				corev1.HostPathFile, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev}, h.Child("type"))...)
-		}
+		errs = append(errs, validateHostPath(v.HostPath, at.Child("hostPath"))...)
 	case v.ConfigMap != nil:
 		errs = append(errs, required(v.ConfigMap.Name, at.Child("configMap", "name"), "")...)
 		errs = append(errs, validateItems(v.ConfigMap.Items, at.Child("configMap", "items"))...)
@@ -69,6 +62,60 @@ func validateVolume(v *corev1.Volume, at *field.Path) (errs field.ErrorList) {
 		errs = append(errs, validateFileUser(v.DownwardAPI.DefaultUser, at.Child("downwardAPI", "defaultUser"))...)
 	case v.Projected != nil:
 		errs = append(errs, validateProjected(v.Projected, at.Child("projected"))...)
+	case v.PersistentVolumeClaim != nil:
+		errs = append(errs, required(v.PersistentVolumeClaim.ClaimName, at.Child("persistentVolumeClaim", "claimName"), "")...)
+	case v.Ephemeral != nil:
+		errs = append(errs, validateEphemeral(v.Ephemeral, at.Child("ephemeral"))...)
+	case v.CSI != nil:
+		c := at.Child("csi")
+		errs = append(errs, validateCSIDriverName(v.CSI.Driver, c.Child("driver"))...)
+		if ref := v.CSI.NodePublishSecretRef; ref != nil {
+			errs = append(errs, required(ref.Name, c.Child("nodePublishSecretRef", "name"), "")...)
+		}
+	}
+	return errs
+}
+
+func validateHostPath(h *corev1.HostPathVolumeSource, at *field.Path) field.ErrorList {
+	errs := append(required(h.Path, at.Child("path"), ""), validateNoBacksteps(h.Path, at.Child("path"))...)
+	if t := h.Type; t != nil && *t != corev1.HostPathUnset {
+		errs = append(errs, oneOf(*t, []corev1.HostPathType{corev1.HostPathDirectoryOrCreate, corev1.HostPathDirectory, corev1.HostPathFileOrCreate,
+			corev1.HostPathFile, corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev}, at.Child("type"))...)
+	}
+	return errs
+}
+
+// validateNoBacksteps refuses a path that goes up again.
+func validateNoBacksteps(path string, at *field.Path) field.ErrorList {
+	if slices.Contains(strings.Split(path, "/"), "..") {
+		return field.ErrorList{field.Invalid(at, path, "must not contain '..'")}
+	}
+	return nil
+}
+
+// validateEphemeral checks the claim that a pod brings along.
+func validateEphemeral(e *corev1.EphemeralVolumeSource, at *field.Path) field.ErrorList {
+	at = at.Child("volumeClaimTemplate")
+	if e.VolumeClaimTemplate == nil {
+		return field.ErrorList{field.Required(at, "")}
+	}
+	return append(validateOnlyLabels(&e.VolumeClaimTemplate.ObjectMeta, at.Child("metadata")), validateClaimSpec(&e.VolumeClaimTemplate.Spec, at.Child("spec"))...)
+}
+
+// EphemeralClaimName names the claim that is made for a pod's volume.
+func EphemeralClaimName(pod, volume string) string { return pod + "-" + volume }
+
+// validateEphemeralNames checks that the claims of a pod's volumes can have their names.
+func validateEphemeralNames(p *corev1.Pod, path *field.Path) (errs field.ErrorList) {
+	for i := range p.Spec.Volumes {
+		v := &p.Spec.Volumes[i]
+		if v.Ephemeral == nil || p.Name == "" || v.Name == "" {
+			continue
+		}
+		name := EphemeralClaimName(p.Name, v.Name)
+		for _, message := range validation.IsDNS1123Subdomain(name) {
+			errs = append(errs, field.Invalid(path.Index(i).Child("name"), v.Name, fmt.Sprintf("PVC name %q: %s", name, message)))
+		}
 	}
 	return errs
 }

@@ -89,6 +89,9 @@ func paths(k *api.Kind) []path {
 	if k.Status != nil {
 		sub("status", "Status", object, gvk)
 	}
+	if k.Resize != nil {
+		sub("resize", "Resize", object, gvk)
+	}
 	if k.Scale != nil {
 		sub("scale", "Scale", "io.k8s.api.autoscaling.v1.Scale", map[string]any{"group": "autoscaling", "version": "v1", "kind": "Scale"})
 	}
