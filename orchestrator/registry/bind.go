@@ -58,7 +58,7 @@ func (r *Registry) BindObject(ctx context.Context, b *corev1.Binding, opts Creat
 				return nil, err
 			}
 		}
-		e, ok, err := r.replace(ctx, k, pod, cur, as, nil, nil)
+		e, ok, err := r.replace(ctx, k, pod, cur, as, nil, nil, nil)
 		if err != nil {
 			return nil, err
 		}

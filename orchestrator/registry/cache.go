@@ -20,7 +20,7 @@ type resource struct {
 	entries    map[string]*Entry
 	sorted     []*Entry            // by key
 	namespaces map[string][]*Entry // by key
-	owners     map[types.UID]map[string]*Entry
+	indexes    indexes
 	lastMod    int64 // revision of the last change
 	ring       ring
 	// epoch counts reloads, each of which ends all watches.
@@ -31,7 +31,7 @@ type resource struct {
 
 func newResource(kind *api.Kind, recent int) *resource {
 	return &resource{kind: kind, prefix: root + resourcePath(kind.GVR()) + "/", entries: map[string]*Entry{},
-		namespaces: map[string][]*Entry{}, owners: map[types.UID]map[string]*Entry{},
+		namespaces: map[string][]*Entry{}, indexes: indexes{owners: map[types.UID]map[string]*Entry{}},
 		ring: ring{limit: uint64(recent)}, changed: make(chan struct{})}
 }
 
@@ -52,17 +52,6 @@ func (c *resource) snapshot(namespace string) (entries []*Entry, at cursor, last
 		entries = slices.Clone(c.namespaces[namespace])
 	}
 	return entries, cursor{next: c.ring.next, epoch: c.epoch}, c.lastMod
-}
-
-func (c *resource) owned(owner types.UID) []*Entry {
-	c.mu.RLock()
-	defer c.mu.RUnlock()
-	out := make([]*Entry, 0, len(c.owners[owner]))
-	for _, e := range c.owners[owner] {
-		out = append(out, e)
-	}
-	slices.SortFunc(out, byKey)
-	return out
 }
 
 // wait returns the entry of key, or nil and a channel that is closed at the next change.
@@ -98,7 +87,7 @@ func (c *resource) apply(changes []change, observe func(old, now *Entry)) {
 			c.insertLocked(ch.entry)
 			ev.kind = watch.Added
 		default:
-			c.disownLocked(prev)
+			c.indexes.remove(prev)
 			c.insertLocked(ch.entry)
 			ev.kind = watch.Modified
 		}
@@ -136,8 +125,8 @@ func (c *resource) copyDeleted(changes []change) {
 func (c *resource) reset(entries []*Entry, revision int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.entries, c.namespaces, c.owners = make(map[string]*Entry, len(entries)), map[string][]*Entry{}, map[types.UID]map[string]*Entry{}
-	c.sorted = nil
+	c.entries, c.namespaces, c.sorted = make(map[string]*Entry, len(entries)), map[string][]*Entry{}, nil
+	c.indexes.clear()
 	for _, e := range entries { // in the order of their keys
 		c.insertLocked(e)
 	}
@@ -153,25 +142,11 @@ func (c *resource) insertLocked(e *Entry) {
 	if ns := namespaceOf(e.key); ns != "" {
 		c.namespaces[ns] = insertSorted(c.namespaces[ns], e)
 	}
-	for _, ref := range e.obj.GetOwnerReferences() {
-		if c.owners[ref.UID] == nil {
-			c.owners[ref.UID] = map[string]*Entry{}
-		}
-		c.owners[ref.UID][e.key] = e
-	}
-}
-
-func (c *resource) disownLocked(e *Entry) {
-	for _, ref := range e.obj.GetOwnerReferences() {
-		delete(c.owners[ref.UID], e.key)
-		if len(c.owners[ref.UID]) == 0 {
-			delete(c.owners, ref.UID)
-		}
-	}
+	c.indexes.insert(e)
 }
 
 func (c *resource) removeLocked(e *Entry) {
-	c.disownLocked(e)
+	c.indexes.remove(e)
 	delete(c.entries, e.key)
 	c.sorted = removeSorted(c.sorted, e)
 	if ns := namespaceOf(e.key); ns != "" {

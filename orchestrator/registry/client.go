@@ -67,6 +67,15 @@ func (c *Client) Owned(ctx context.Context, gvr schema.GroupVersionResource, own
 	return objects(entries), nil
 }
 
+// Orphans returns the objects of a namespace that no controller owns.
+func (c *Client) Orphans(ctx context.Context, gvr schema.GroupVersionResource, namespace string) ([]api.Object, error) {
+	entries, err := c.r.Orphans(ctx, gvr, namespace)
+	if err != nil {
+		return nil, err
+	}
+	return objects(entries), nil
+}
+
 // Watch delivers an Added event for every object there is, one Bookmark, then every change in order. The
 // channel is closed when ctx ends, after Stop, and when the consumer is too slow.
 func (c *Client) Watch(ctx context.Context, gvr schema.GroupVersionResource) (watch.Interface, error) {
@@ -93,6 +102,11 @@ func (c *Client) Update(ctx context.Context, gvr schema.GroupVersionResource, su
 func (c *Client) Delete(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string, opts metav1.DeleteOptions) error {
 	_, _, err := c.r.DeleteAs(ctx, gvr, namespace, name, opts, UpdateOptions{User: c.user, Groups: c.groups, Term: c.term, unquestioned: c.unquestioned})
 	return err
+}
+
+// Evict deletes the pod if its disruption budget allows that, and is answered TooManyRequests otherwise.
+func (c *Client) Evict(ctx context.Context, namespace, name string) error {
+	return c.r.Evict(ctx, namespace, name, metav1.DeleteOptions{}, UpdateOptions{User: c.user, Groups: c.groups, Term: c.term, unquestioned: c.unquestioned})
 }
 
 // Bind sets the pod's node and adds the annotations if it has no node yet, and answers a Conflict otherwise.

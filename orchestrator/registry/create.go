@@ -102,14 +102,16 @@ func (r *Registry) create(ctx context.Context, k *kindRef, obj api.Object, opts 
 	obj.SetDeletionGracePeriodSeconds(nil)
 	obj.SetSelfLink("")
 	obj.SetGeneration(0)
+	obj.SetUID("")
 	if kind.Default != nil {
 		kind.Default(obj)
 	}
+	obj.SetUID(uuid.NewUUID()) // before it is prepared: a Job selects its pods by it
+	obj.SetCreationTimestamp(r.now())
 	if kind.PrepareCreate != nil {
 		kind.PrepareCreate(obj)
 	}
-	obj.SetUID(uuid.NewUUID())
-	obj.SetCreationTimestamp(r.now())
+	api.StampDeviceTaints(obj, nil, r.now())
 	if err := r.admitBuiltIn(ctx, k, obj); err != nil {
 		return nil, done, err
 	}
@@ -148,6 +150,14 @@ func (r *Registry) create(ctx context.Context, k *kindRef, obj api.Object, opts 
 			return nil, done, err
 		}
 	}
+	if err := r.checkLimits(k, "", obj, nil); err != nil {
+		return nil, done, err
+	}
+	charge, err := r.charge(ctx, k, "", obj, nil, opts.unquestioned)
+	if err != nil {
+		return nil, done, err
+	}
+	defer charge.done()
 	if opts.DryRun {
 		return newEntry(obj, key, 0), done, nil
 	}
@@ -156,8 +166,8 @@ func (r *Registry) create(ctx context.Context, k *kindRef, obj api.Object, opts 
 		return nil, done, err
 	}
 	res, err := r.cfg.Store.Txn(ctx, raftstore.Txn{
-		If:   append(append(namespace, raftstore.Compare{Key: put.Key, Target: raftstore.ModRevision}), turn.compares(claim)...),
-		Then: append([]raftstore.Op{put}, turn.puts(claim)...),
+		If:   append(append(namespace, raftstore.Compare{Key: put.Key, Target: raftstore.ModRevision}), append(turn.compares(claim), charge.compares()...)...),
+		Then: append(append([]raftstore.Op{put}, turn.puts(claim)...), charge.puts()...),
 		Else: []raftstore.Op{{Type: raftstore.OpGet, Key: put.Key}},
 		Term: opts.Term,
 	})

@@ -55,7 +55,7 @@ func (r *Registry) DeleteAs(ctx context.Context, gvr schema.GroupVersionResource
 		case !changed:
 			result, ok = cur, true
 		default:
-			result, ok, err = r.replace(ctx, k, obj, cur, as, nil, nil)
+			result, ok, err = r.replace(ctx, k, obj, cur, as, nil, nil, nil)
 		}
 		if err != nil {
 			return nil, false, err

@@ -63,10 +63,16 @@ func (r *Registry) load(ctx context.Context) (int64, error) {
 		}
 		entries[c] = append(entries[c], e)
 	}
+	quotas := r.resources[quotasGVR()]
 	for _, c := range r.resources {
-		c.reset(entries[c], all.Revision)
+		if c != quotas {
+			c.reset(entries[c], all.Revision)
+		}
 	}
-	r.services.reset(entries[r.resources[servicesGVR()]])
+	if quotas != nil { // last, as in feed
+		quotas.reset(entries[quotas], all.Revision)
+	}
+	r.services.reset(entries[r.resources[servicesGVR()]], entries[r.resources[cidrsGVR()]])
 	r.reached.advance(all.Revision)
 	select {
 	case <-r.ready:
@@ -82,7 +88,7 @@ func (r *Registry) feed(ctx context.Context, revision int64) error {
 		return fmt.Errorf("registry: watch: %w", err)
 	}
 	defer w.Close()
-	services := r.resources[servicesGVR()]
+	services, quotas, cidrs := r.resources[servicesGVR()], r.resources[quotasGVR()], r.resources[cidrsGVR()]
 	for {
 		batch, err := w.Next(ctx)
 		if err != nil {
@@ -103,11 +109,19 @@ func (r *Registry) feed(ctx context.Context, revision int64) error {
 			changes[c] = append(changes[c], ch)
 		}
 		for c, list := range changes {
-			if c == services {
+			switch c {
+			case quotas:
+			case services:
 				c.apply(list, r.services.observe)
-			} else {
+			case cidrs:
+				c.apply(list, r.services.observeCIDR)
+			default:
 				c.apply(list, nil)
 			}
+		}
+		// Last: who sees what a quota was charged sees what for.
+		if list := changes[quotas]; list != nil {
+			quotas.apply(list, nil)
 		}
 		r.reached.advance(batch.Revision)
 	}

@@ -27,6 +27,7 @@ func (r *Registry) admitBuiltIn(ctx context.Context, k *kindRef, obj api.Object)
 	if err := r.admitPod(ctx, k, obj); err != nil {
 		return err
 	}
+	r.admitClaim(obj)
 	if group, ok := obj.(*schedulingv1beta1.PodGroup); ok {
 		if err := api.AdmitGroupPriority(group, r.priorityClasses()); err != nil {
 			return apierrors.NewForbidden(groupResource(k.kind), group.Name, err)
@@ -53,6 +54,8 @@ func (r *Registry) admitPod(ctx context.Context, k *kindRef, obj api.Object) err
 		return apierrors.NewForbidden(groupResource(k.kind), pod.Name, err)
 	}
 	api.AdmitTolerations(pod)
+	api.AdmitLimitDefaults(pod, r.limitRanges(pod.Namespace))
+	pod.Status.QOSClass = api.PodQOS(pod) // of what it asks for now
 	return nil
 }
 

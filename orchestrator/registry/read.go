@@ -42,13 +42,22 @@ func (r *Registry) Get(ctx context.Context, gvr schema.GroupVersionResource, nam
 	return e.as(k.kind)
 }
 
-// Owned returns the objects of every namespace that name owner in an ownerReference, from the cache.
+// Owned returns the objects that name owner in an ownerReference.
 func (r *Registry) Owned(ctx context.Context, gvr schema.GroupVersionResource, owner types.UID) ([]*Entry, error) {
+	return r.indexed(ctx, gvr, func(c *resource) []*Entry { return c.owned(owner) })
+}
+
+// Orphans returns the objects of a namespace that no controller owns, in the order of their names.
+func (r *Registry) Orphans(ctx context.Context, gvr schema.GroupVersionResource, namespace string) ([]*Entry, error) {
+	return r.indexed(ctx, gvr, func(c *resource) []*Entry { return c.orphaned(namespace) })
+}
+
+func (r *Registry) indexed(ctx context.Context, gvr schema.GroupVersionResource, find func(*resource) []*Entry) ([]*Entry, error) {
 	k, err := r.served(ctx, gvr)
 	if err != nil {
 		return nil, err
 	}
-	entries := k.cache.owned(owner)
+	entries := find(k.cache)
 	for i, e := range entries {
 		if entries[i], err = e.as(k.kind); err != nil {
 			return nil, err
@@ -109,7 +118,7 @@ func (r *Registry) List(ctx context.Context, gvr schema.GroupVersionResource, na
 		return ListResult{}, err
 	}
 	before := r.Revision()
-	entries, _, lastMod := k.cache.snapshot(namespace)
+	entries, lastMod := k.cache.candidates(namespace, opts.Selector)
 	result := ListResult{Revision: max(before, lastMod)}
 	if at > 0 {
 		result.Revision = at

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/clock"
 
@@ -83,6 +84,8 @@ type Registry struct {
 	codec     *codec
 	services  *allocator
 
+	quotaTurns quotaTurns
+
 	ran     atomic.Bool
 	ready   chan struct{} // closed once the cache is filled
 	stopped chan struct{} // closed once Run has ended
@@ -146,6 +149,7 @@ func New(cfg Config) (*Registry, error) {
 			return nil, fmt.Errorf("registry: %s has no conversion to %s", k.GVR(), k.StorageGVR())
 		}
 	}
+	services.parent = r.keptFor
 	r.codec = newCodec()
 	return r, nil
 }
@@ -165,6 +169,12 @@ func (r *Registry) ServiceCIDR() netip.Prefix { return r.cfg.ServiceCIDR }
 func podsGVR() schema.GroupVersionResource { return corev1.SchemeGroupVersion.WithResource("pods") }
 func namespacesGVR() schema.GroupVersionResource {
 	return corev1.SchemeGroupVersion.WithResource("namespaces")
+}
+func quotasGVR() schema.GroupVersionResource {
+	return corev1.SchemeGroupVersion.WithResource("resourcequotas")
+}
+func cidrsGVR() schema.GroupVersionResource {
+	return networkingv1.SchemeGroupVersion.WithResource("servicecidrs")
 }
 func servicesGVR() schema.GroupVersionResource {
 	return corev1.SchemeGroupVersion.WithResource("services")

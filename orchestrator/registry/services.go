@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -15,6 +16,24 @@ import (
 
 func hasNodePorts(t corev1.ServiceType) bool {
 	return t == corev1.ServiceTypeNodePort || t == corev1.ServiceTypeLoadBalancer
+}
+
+// keptFor is the Service that somebody's IPAddress keeps an address for, by its key; ok says that there is one. It may be
+// one that never comes to be: then the address is nobody's to have. IPAddresses that the control plane makes say what
+// Services have, and count no more than those.
+func (r *Registry) keptFor(ip string) (key string, ok bool) {
+	c := r.resources[networkingv1.SchemeGroupVersion.WithResource("ipaddresses")]
+	if c == nil {
+		return "", false
+	}
+	e := c.get(entryKey("", ip))
+	if e == nil || e.obj.GetLabels()[networkingv1.LabelManagedBy] == api.IPAddressManager {
+		return "", false
+	}
+	if ref := e.obj.(*networkingv1.IPAddress).Spec.ParentRef; ref != nil && ref.Resource == "services" {
+		return entryKey(ref.Namespace, ref.Name), true
+	}
+	return "(an IPAddress)", true
 }
 
 // claim fills in what a Service needs and does not have, and keeps it from others until end. Nil for
@@ -69,9 +88,9 @@ func (a *allocator) claimIPLocked(c *claim, s *corev1.Service) error {
 			return nil // validation says what is wrong with it
 		}
 		owner := a.ownerOfIPLocked(ip)
-		if !a.usable(ip) && owner != c.owner {
+		if !a.usableLocked(ip) && owner != c.owner {
 			return field.Invalid(at, []string{s.Spec.ClusterIP}, fmt.Sprintf(
-				"failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, ip, a.prefix))
+				"failed to allocate IP %s: the provided IP (%s) is not in the valid range. The range of valid IPs is %s", ip, ip, a.rangesLocked()))
 		}
 		if owner != "" && owner != c.owner {
 			return field.Invalid(at, []string{s.Spec.ClusterIP}, fmt.Sprintf("failed to allocate IP %s: provided IP is already allocated", ip))

@@ -19,6 +19,7 @@ import (
 const (
 	subStatus   = "status"
 	subScale    = "scale"
+	subResize   = "resize"
 	subFinalize = "finalize" // of namespaces: spec.finalizers
 )
 
@@ -34,6 +35,7 @@ func (r *Registry) Update(ctx context.Context, gvr schema.GroupVersionResource, 
 	kind := k.cache.kind
 	switch {
 	case subresource == "", subresource == subStatus && kind.Status != nil, subresource == subScale && kind.Scale != nil,
+		subresource == subResize && kind.Resize != nil,
 		subresource == subFinalize && kind.GVR() == namespacesGVR():
 	default:
 		return nil, apierrors.NewNotFound(schema.GroupResource{Group: gvr.Group, Resource: gvr.Resource + "/" + subresource}, obj.GetName())
@@ -81,6 +83,11 @@ func (r *Registry) update(ctx context.Context, k *kindRef, sub string, obj api.O
 	if err := r.admitPriorityClass(k, obj); err != nil {
 		return nil, false, err
 	}
+	if sub == "" {
+		if err := r.admitResize(k, obj, old); err != nil {
+			return nil, false, err
+		}
+	}
 	replaced, err := r.admitted(ctx, Request{Operation: OperationUpdate, Kind: k.cache.kind, As: k.kind, Subresource: sub, Namespace: obj.GetNamespace(), Name: obj.GetName(),
 		User: opts.User, Groups: opts.Groups, Object: obj, Old: old, DryRun: opts.DryRun}, opts.unquestioned)
 	if err != nil {
@@ -90,6 +97,7 @@ func (r *Registry) update(ctx context.Context, k *kindRef, sub string, obj api.O
 		obj.SetGeneration(old.GetGeneration()) // which is counted up once
 		prepareUpdate(kind, sub, obj, old)
 	}
+	api.StampDeviceTaints(obj, old, r.now())
 	turn, err := r.takeTurn(ctx, k)
 	if err != nil {
 		return nil, false, err
@@ -114,8 +122,15 @@ func (r *Registry) update(ctx context.Context, k *kindRef, sub string, obj api.O
 	if obj.GetDeletionTimestamp() != nil && mayGo(obj) {
 		return r.remove(ctx, k, obj, cur, opts)
 	}
-	e, ok, err := r.replace(ctx, k, obj, cur, opts, turn, claim)
-	return e, ok, err
+	if err := r.checkLimits(k, sub, obj, old); err != nil {
+		return nil, false, err
+	}
+	charge, err := r.charge(ctx, k, sub, obj, old, opts.unquestioned)
+	if err != nil {
+		return nil, false, err
+	}
+	defer charge.done()
+	return r.replace(ctx, k, obj, cur, opts, turn, claim, charge)
 }
 
 // prepareUpdate fills in defaults, and carries over from old what a write of this part may not change.
@@ -134,6 +149,13 @@ func prepareUpdate(kind *api.Kind, sub string, obj, old api.Object) {
 		managed := ns.ManagedFields
 		spare.(*corev1.Namespace).DeepCopyInto(ns)
 		ns.Spec.Finalizers, ns.ManagedFields = finalizers, managed
+	case subResize:
+		managed := obj.GetManagedFields()
+		if kind.Default != nil {
+			kind.Default(obj)
+		}
+		copyMeta(obj, spare, managed)
+		kind.Resize.PrepareUpdate(obj, spare)
 	default:
 		if kind.Default != nil {
 			kind.Default(obj)
@@ -154,12 +176,15 @@ func validateSub(kind *api.Kind, sub string, obj, old api.Object) field.ErrorLis
 		return errs
 	case subFinalize:
 		return validateMetaUpdate(kind, obj, old)
+	case subResize:
+		errs := append(validateMetaUpdate(kind, obj, old), kind.Resize.ValidateUpdate(obj, old)...)
+		return append(errs, kind.Validate(obj)...)
 	}
 	return validate(kind, obj, old)
 }
 
 // replace writes obj if cur is still what is stored; false when it is not, once the cache has seen why.
-func (r *Registry) replace(ctx context.Context, k *kindRef, obj api.Object, cur *Entry, opts UpdateOptions, turn *turn, claim *claim) (*Entry, bool, error) {
+func (r *Registry) replace(ctx context.Context, k *kindRef, obj api.Object, cur *Entry, opts UpdateOptions, turn *turn, claim *claim, charge *charge) (*Entry, bool, error) {
 	if opts.DryRun {
 		e := newEntry(obj, cur.key, 0)
 		obj.SetResourceVersion(cur.obj.GetResourceVersion())
@@ -169,11 +194,11 @@ func (r *Registry) replace(ctx context.Context, k *kindRef, obj api.Object, cur 
 	if err != nil {
 		return nil, false, err
 	}
-	res, err := r.cfg.Store.Txn(ctx, raftstore.Txn{If: append(turn.compares(claim), unchangedSince(put.Key, cur)),
-		Then: append(append(turn.puts(claim), put), k.cache.forgotten(cur.key, obj, cur.obj)...), Term: opts.Term})
+	res, err := r.cfg.Store.Txn(ctx, raftstore.Txn{If: append(append(turn.compares(claim), charge.compares()...), unchangedSince(put.Key, cur)),
+		Then: append(append(append(turn.puts(claim), charge.puts()...), put), k.cache.forgotten(cur.key, obj, cur.obj)...), Term: opts.Term})
 	if errors.Is(err, raftstore.ErrLeaseNotFound) {
 		r.eventLeases.forget()
-		return r.replace(ctx, k, obj, cur, opts, turn, claim)
+		return r.replace(ctx, k, obj, cur, opts, turn, claim, charge)
 	}
 	if err != nil {
 		claim.keepIf(ambiguous(err))
