@@ -357,9 +357,33 @@ func TestScaleBindingAndEviction(t *testing.T) {
 	if err := evict(); !apierrors.IsTooManyRequests(err) || !strings.Contains(err.Error(), "Cannot evict pod as it would violate the pod's disruption budget.") {
 		t.Fatal(err)
 	}
+	target := func() (reason string) {
+		p, err := client.CoreV1().Pods("default").Get(ctx, "p", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, x := range p.Status.Conditions {
+			if x.Type == corev1.DisruptionTarget {
+				reason = x.Reason
+			}
+		}
+		return reason
+	}
 	setAllowed(1)
-	if err := evict(); err != nil {
-		t.Fatal(err)
+	dry := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default"}, DeleteOptions: &metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}}
+	if err := client.CoreV1().Pods("default").EvictV1(ctx, dry); err != nil || target() != "" {
+		t.Fatalf("a dry run: %v, %q", err, target())
+	}
+	if b, err := client.PolicyV1().PodDisruptionBudgets("default").Get(ctx, "b", metav1.GetOptions{}); err != nil || b.Status.DisruptionsAllowed != 1 {
+		t.Fatal("a dry run took a disruption", err)
+	}
+	other := types.UID("another")
+	stale := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Name: "p", Namespace: "default"}, DeleteOptions: &metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &other}}}
+	if err := client.CoreV1().Pods("default").EvictV1(ctx, stale); !apierrors.IsConflict(err) {
+		t.Fatal("a pod of another UID was evicted:", err)
+	}
+	if err := evict(); err != nil || target() != "EvictionByEvictionAPI" {
+		t.Fatalf("%v, disrupted by %q", err, target())
 	}
 	if b, err := client.PolicyV1().PodDisruptionBudgets("default").Get(ctx, "b", metav1.GetOptions{}); err != nil || b.Status.DisruptionsAllowed != 0 {
 		t.Fatal(b.Status, err)

@@ -35,6 +35,9 @@ func subresourcesOf(k *api.Kind) []subresource {
 	if k.Scale != nil {
 		out = append(out, subresource{"scale", autoscalingv1.SchemeGroupVersion.WithKind("Scale"), []string{"get", "patch", "update"}})
 	}
+	if k.Resize != nil {
+		out = append(out, subresource{"resize", k.GroupVersionKind, []string{"get", "patch", "update"}})
+	}
 	if k.Bytes != nil {
 		out = append(out, subresource{k.Bytes.Subresource, k.GroupVersionKind, []string{"get", "update"}})
 	}
@@ -123,6 +126,26 @@ func metaGVK(gvk schema.GroupVersionKind) *metav1.GroupVersionKind {
 
 // add writes one resource into all three forms.
 func (d *discovery) add(gv schema.GroupVersion, resource apidiscovery.APIResourceDiscovery) {
+	version := d.addVersion(gv)
+	version.Resources = append(version.Resources, resource)
+
+	list := d.resources[gv]
+	namespaced := resource.Scope == apidiscovery.ScopeNamespace
+	list.APIResources = append(list.APIResources, metav1.APIResource{
+		Name: resource.Resource, SingularName: resource.SingularResource, Namespaced: namespaced, Kind: resource.ResponseKind.Kind,
+		Verbs: resource.Verbs, ShortNames: resource.ShortNames, Categories: resource.Categories,
+	})
+	for _, sub := range resource.Subresources {
+		entry := metav1.APIResource{Name: resource.Resource + "/" + sub.Subresource, Namespaced: namespaced, Kind: sub.ResponseKind.Kind, Verbs: sub.Verbs}
+		if sub.ResponseKind.Group != gv.Group || sub.ResponseKind.Version != gv.Version {
+			entry.Group, entry.Version = sub.ResponseKind.Group, sub.ResponseKind.Version
+		}
+		list.APIResources = append(list.APIResources, entry)
+	}
+}
+
+// addVersion is the version in the newer form; it is new where it wasn't there.
+func (d *discovery) addVersion(gv schema.GroupVersion) *apidiscovery.APIVersionDiscovery {
 	target := d.rest
 	if gv.Group == "" {
 		target = d.core
@@ -140,21 +163,7 @@ func (d *discovery) add(gv schema.GroupVersion, resource apidiscovery.APIResourc
 		d.resources[gv] = &metav1.APIResourceList{TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: gv.String()}
 		d.addGroup(gv)
 	}
-	group.Versions[j].Resources = append(group.Versions[j].Resources, resource)
-
-	list := d.resources[gv]
-	namespaced := resource.Scope == apidiscovery.ScopeNamespace
-	list.APIResources = append(list.APIResources, metav1.APIResource{
-		Name: resource.Resource, SingularName: resource.SingularResource, Namespaced: namespaced, Kind: resource.ResponseKind.Kind,
-		Verbs: resource.Verbs, ShortNames: resource.ShortNames, Categories: resource.Categories,
-	})
-	for _, sub := range resource.Subresources {
-		entry := metav1.APIResource{Name: resource.Resource + "/" + sub.Subresource, Namespaced: namespaced, Kind: sub.ResponseKind.Kind, Verbs: sub.Verbs}
-		if sub.ResponseKind.Group != gv.Group || sub.ResponseKind.Version != gv.Version {
-			entry.Group, entry.Version = sub.ResponseKind.Group, sub.ResponseKind.Version
-		}
-		list.APIResources = append(list.APIResources, entry)
-	}
+	return &group.Versions[j]
 }
 
 func (d *discovery) addGroup(gv schema.GroupVersion) {
@@ -188,7 +197,7 @@ func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request, path str
 		if parts[0] == "api" {
 			list = s.groups.core
 		}
-		versioned := *list // shallow: the items are shared and read alone
+		versioned := *s.withMetrics(list) // shallow: the items are shared and read alone
 		versioned.APIVersion = groupDiscovery + "/" + neg.version
 		raw, err := fromJSON(mustJSON(&versioned), neg)
 		if err != nil {
@@ -215,7 +224,11 @@ func (s *Server) serveDiscovery(w http.ResponseWriter, r *http.Request, path str
 		if parts[0] == "apis" {
 			gv.Group = parts[1]
 		}
-		if list := s.groups.resources[gv]; list != nil && (parts[0] == "apis") == (gv.Group != "") {
+		list := s.groups.resources[gv]
+		if metrics := s.metricResources(gv); metrics != nil && len(parts) == 3 {
+			list = metrics
+		}
+		if list != nil && (parts[0] == "apis") == (gv.Group != "") {
 			return s.writeObject(w, r, http.StatusOK, list, jsonOnly(neg))
 		}
 	}

@@ -17,10 +17,13 @@ import (
 // tenths of a second, so that it is done once, in the background, after the server is ready.
 type fieldManagers struct {
 	scheme    *runtime.Scheme
+	views     viewConverter
 	converter func() managedfields.TypeConverter
 
 	mu   sync.Mutex // guards made; a manager is made under it, which is cheap
 	made map[managerKey]*managedfields.FieldManager
+
+	created createdFields
 }
 
 type managerKey struct {
@@ -28,9 +31,10 @@ type managerKey struct {
 	subresource string
 }
 
-func newFieldManagers(scheme *runtime.Scheme) *fieldManagers {
+func newFieldManagers(scheme *runtime.Scheme, kinds []*api.Kind) *fieldManagers {
 	return &fieldManagers{
 		scheme:    scheme,
+		views:     viewConverter{scheme, kinds},
 		converter: sync.OnceValue(func() managedfields.TypeConverter { return applyconfigurations.NewTypeConverter(scheme) }),
 		made:      map[managerKey]*managedfields.FieldManager{},
 	}
@@ -65,8 +69,18 @@ func (m *fieldManagers) get(kind *api.Kind, subresource string) (*managedfields.
 	case subresource == "status":
 		reset[version] = fieldpath.NewExcludeSetFilter(fieldpath.NewSet(
 			fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata", "labels"), fieldpath.MakePathOrDie("metadata", "ownerReferences")))
+	case subresource == "resize":
+		of := func(list string) *fieldpath.SetMatcher {
+			return fieldpath.MakePrefixMatcherOrDie("spec", list, fieldpath.MatchAnyPathElement(), "resources")
+		}
+		reset[version] = fieldpath.NewIncludeMatcherFilter(of("containers"), of("initContainers"))
 	case kind.Status != nil:
 		reset[version] = fieldpath.NewExcludeSetFilter(fieldpath.NewSet(fieldpath.MakePathOrDie("status")))
+	}
+	if filter, ok := reset[version]; ok {
+		for _, other := range m.views.siblings(gvk) {
+			reset[fieldpath.APIVersion(other.String())] = filter
+		}
 	}
 	make := managedfields.NewDefaultFieldManager
 	probe := kind.New()
@@ -75,7 +89,7 @@ func (m *fieldManagers) get(kind *api.Kind, subresource string) (*managedfields.
 		// A kind of ours: client-go has no schema for it, so that lists are owned as a whole.
 		make, converter = managedfields.NewDefaultCRDFieldManager, managedfields.NewDeducedTypeConverter()
 	}
-	manager, err := make(converter, m.scheme, defaulter{kind}, m.scheme, gvk, gv, subresource, reset)
+	manager, err := make(converter, m.views, defaulter{kind}, m.scheme, gvk, gv, subresource, reset)
 	if err != nil {
 		return nil, fmt.Errorf("field manager of %s: %w", gvk, err)
 	}
@@ -112,7 +126,13 @@ func (c *call) track(live, obj api.Object, subresource, manager string) api.Obje
 		var out runtime.Object
 		live = withKind(live.DeepCopyObject(), c.kind.GroupVersionKind).(api.Object)
 		withKind(obj, c.kind.GroupVersionKind)
-		if out, err = fm.Update(live, obj, manager); err == nil {
+		update := func() (runtime.Object, error) { return fm.Update(live, obj, manager) }
+		if created := live.GetUID() == "" && subresource == ""; created {
+			out, err = c.managers.created.track(c.kind, obj, manager, update)
+		} else {
+			out, err = update()
+		}
+		if err == nil {
 			if tracked, ok := out.(api.Object); ok {
 				return tracked
 			}

@@ -11,7 +11,7 @@ import (
 )
 
 func TestEveryKindIsTrackedAndApplied(t *testing.T) {
-	managers := newFieldManagers(api.Scheme())
+	managers := newFieldManagers(api.Scheme(), api.All())
 	start := time.Now()
 	managers.warm()
 	t.Logf("schemas parsed in %v", time.Since(start))

@@ -42,6 +42,7 @@ type options struct {
 	listener     net.Listener
 	tls          *tls.Config
 	nodes        bool // the node authorizer takes part
+	metrics      apiserver.Metrics
 }
 
 func start(t testing.TB, opts options) *cluster {
@@ -69,7 +70,7 @@ func start(t testing.TB, opts options) *cluster {
 	server, err := apiserver.New(apiserver.Config{
 		Registry: reg, Memory: memory, Listener: opts.listener, TLS: opts.tls,
 		Authenticator: authn.WithAnonymous(authn.Union{authn.InProcess(), authn.Bearer(authn.StaticTokens{"admin-token": {Name: "root", Groups: []string{authn.GroupMasters, authn.GroupAuthenticated}}})}),
-		Authorizer:    authorizer, RBAC: rbac,
+		Authorizer:    authorizer, RBAC: rbac, Metrics: opts.metrics,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -18,6 +19,9 @@ import (
 // doesn't see: another's Node or Lease, and a token that isn't bound to a pod on it. Other users pass.
 func (c *call) restrictNode(ctx context.Context, obj runtime.Object) error {
 	node, ok := authz.NodeName(c.user)
+	if l, is := obj.(*coordinationv1.Lease); is && c.user.Name == authz.Proxy && !authz.StandbyLease(l.Name) {
+		return apierrors.NewForbidden(c.gvr.GroupResource(), c.name, fmt.Errorf("%s creates Leases of the use of Services alone", c.user.Name))
+	}
 	if !ok || c.user.InGroup("system:masters") {
 		return nil
 	}
@@ -37,6 +41,12 @@ func (c *call) restrictNode(ctx context.Context, obj runtime.Object) error {
 		if o.Spec.NodeName == nil || *o.Spec.NodeName != node {
 			return refuse("can only create ResourceSlice with the same NodeName as the requesting node")
 		}
+	case *storagev1.CSINode:
+		if o.Name != node {
+			return refuse("node %q can only access CSINode with the same name as the requesting node", node)
+		}
+	case *corev1.PersistentVolume:
+		return c.restrictNewVolume(ctx, node, o)
 	case *authenticationv1.TokenRequest:
 		ref := o.Spec.BoundObjectRef
 		if ref == nil || ref.Kind != "Pod" || ref.APIVersion != "v1" || ref.Name == "" || ref.UID == "" {

@@ -83,3 +83,23 @@ func TestANodeWritesItsOwnResourceSlicesAlone(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTheProxyCreatesLeasesOfTheUseOfServicesAlone(t *testing.T) {
+	c := start(t, options{nodes: true})
+	leases := c.clientset(c.configAs(&authn.User{Name: "system:kube-proxy", Groups: []string{authn.GroupAuthenticated}})).CoordinationV1().Leases("default")
+	for _, name := range []string{"leader", "a.b.standby.n1", ".standby.n1", "web.standby."} {
+		if _, err := leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); !apierrors.IsForbidden(err) {
+			t.Errorf("lease %s: %v", name, err)
+		}
+	}
+	l, err := leases.Create(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: "web.standby.n1"}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := leases.Update(t.Context(), l, metav1.UpdateOptions{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := leases.List(t.Context(), metav1.ListOptions{}); !apierrors.IsForbidden(err) {
+		t.Errorf("all Leases: %v", err)
+	}
+}

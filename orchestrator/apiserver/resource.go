@@ -37,6 +37,9 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, info requ
 		if review := reviewKind(info.gvr); review != nil {
 			return s.serveReview(w, r, info, user, review)
 		}
+		if s.servesMetrics(info) {
+			return s.serveMetrics(w, r, info)
+		}
 		if isDefinitions(info) {
 			return s.noDefinitions(w, r)
 		}
@@ -81,6 +84,9 @@ func (s *Server) serveResource(w http.ResponseWriter, r *http.Request, info requ
 	ctx, cancel := context.WithTimeout(r.Context(), timeout)
 	defer cancel()
 	r = r.WithContext(warned(ctx, w))
+	if err := c.restrictVolumes(r.Context()); err != nil {
+		return err
+	}
 	if info.subresource != "" {
 		return c.subresource(w, r)
 	}

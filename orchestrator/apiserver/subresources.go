@@ -18,7 +18,7 @@ import (
 func (c *call) subresource(w http.ResponseWriter, r *http.Request) error {
 	sub, verb := c.info.subresource, c.info.verb
 	switch {
-	case sub == "status" && c.kind.Status != nil:
+	case sub == "status" && c.kind.Status != nil, sub == "resize" && c.kind.Resize != nil:
 		switch verb {
 		case "get":
 			return c.get(w, r)

@@ -68,7 +68,7 @@ func TestWrongRequestsGetTheStatusAndWordsOfKubernetes(t *testing.T) {
 		{name: "patch media type", method: "PATCH", path: pods + "/x", contentType: "application/json", body: "{}", code: 415},
 		{name: "not acceptable", method: "GET", path: pods, accept: "image/png", code: 406, says: "only the following media types are accepted"},
 		{name: "no such object", method: "GET", path: deployments + "/x", code: 404, says: `deployments.apps \"x\" not found`},
-		{name: "no such kind", method: "GET", path: "/apis/apps/v1/namespaces/default/daemonsets", code: 404, says: "could not find the requested resource"},
+		{name: "no such kind", method: "GET", path: "/api/v1/namespaces/default/replicationcontrollers", code: 404, says: "could not find the requested resource"},
 		{name: "no such subresource", method: "GET", path: deployments + "/x/log", code: 404},
 		{name: "no such path", method: "GET", path: "/nothing", code: 404},
 		{name: "method", method: "POST", path: pods + "/x", body: "{}", code: 405, says: "does not allow this method"},

@@ -161,6 +161,9 @@ func (c *call) write(ctx context.Context, subresource string, opts writeOptions,
 	if err := c.checkEscalation(ctx, obj, live); err != nil {
 		return nil, err
 	}
+	if err := c.restrictSecretChange(obj, live); err != nil {
+		return nil, err
+	}
 	return c.registry.Update(ctx, c.gvr, subresource, obj, c.updateOptions(opts))
 }
 

@@ -22,3 +22,10 @@ type PodLister interface {
 	// PodsOnNode returns the pods bound to a node. What is returned is shared.
 	PodsOnNode(node string) ([]*corev1.Pod, error)
 }
+
+// VolumeSecrets is what the node authorizer asks of a PodLister that knows volumes, too.
+type VolumeSecrets interface {
+	// SecretOfVolume says whether a CSI driver needs the secret for what it does on the node: for a volume of a pod there, or,
+	// where the driver says that it runs there, for making, attaching and enlarging volumes.
+	SecretOfVolume(node, namespace, name string) (bool, error)
+}

@@ -31,7 +31,7 @@ func NodeName(user *authn.User) (string, bool) {
 func (n Node) Authorize(_ context.Context, a Attributes) (bool, string, error) {
 	node, ok := NodeName(a.User)
 	if !ok {
-		return false, "", nil
+		return proxy(a), "", nil
 	}
 	if !a.ResourceRequest {
 		return false, "", nil
@@ -66,13 +66,20 @@ func (n Node) Authorize(_ context.Context, a Attributes) (bool, string, error) {
 	case "resource.k8s.io/resourceslices":
 		// Whose devices a slice has is in its body, and the server checks it there.
 		return a.Subresource == "" && (read || change || a.Verb == "create" || a.Verb == "delete"), "", nil
+	case "storage.k8s.io/csinodes":
+		if a.Subresource == "" && (read || a.Name == node || a.Name == "" && a.Verb == "create") && a.Verb != "deletecollection" {
+			return true, "", nil
+		}
+		return refuse("can only access CSINode with the same name as the requesting node")
+	case "/persistentvolumes", "/persistentvolumeclaims", "storage.k8s.io/volumeattachments":
+		return nodeVolumes(a, read, change), "", nil
 	case "/pods":
 		return n.pods(node, a, read, change)
 	case "/events", "events.k8s.io/events":
 		return a.Verb == "create" || change, "", nil
 	case "/services", "/endpoints", "discovery.k8s.io/endpointslices", "networking.k8s.io/ingresses", "networking.k8s.io/ingressclasses",
 		"node.k8s.io/runtimeclasses", "/namespaces", "scheduling.k8s.io/priorityclasses", "cluster.pintle.dev/members",
-		"resource.k8s.io/resourceclaims", "resource.k8s.io/deviceclasses":
+		"resource.k8s.io/resourceclaims", "resource.k8s.io/deviceclasses", "storage.k8s.io/storageclasses", "storage.k8s.io/csidrivers":
 		return read && a.Subresource == "", "", nil
 	case "/configmaps", "/secrets", "/serviceaccounts":
 		return n.referred(node, a)
@@ -80,6 +87,18 @@ func (n Node) Authorize(_ context.Context, a Attributes) (bool, string, error) {
 		return a.Verb == "create", "", nil
 	}
 	return false, "", nil
+}
+
+// nodeVolumes allows what the provisioner, the attacher and the resizer of a node do. Whose volume or claim it is, is in the
+// object, and the server checks it there.
+func nodeVolumes(a Attributes, read, change bool) bool {
+	switch {
+	case read && a.Subresource == "", change && (a.Subresource == "" || a.Subresource == "status"):
+		return true
+	case a.Resource == "persistentvolumes" && a.Subresource == "":
+		return a.Verb == "create" || a.Verb == "delete"
+	}
+	return false
 }
 
 func (n Node) pods(node string, a Attributes, read, change bool) (bool, string, error) {
@@ -117,6 +136,11 @@ func (n Node) referred(node string, a Attributes) (bool, string, error) {
 			return true, "", nil
 		}
 	}
+	if v, ok := n.Pods.(VolumeSecrets); ok && a.Resource == "secrets" {
+		if of, err := v.SecretOfVolume(node, a.Namespace, a.Name); err != nil || of {
+			return of, "", err
+		}
+	}
 	return false, fmt.Sprintf("no relationship found between node '%s' and this object", node), nil
 }
 
@@ -132,6 +156,8 @@ func refers(pod *corev1.Pod, resource, name string) bool {
 	for _, v := range pod.Spec.Volumes {
 		switch {
 		case secret && v.Secret != nil && v.Secret.SecretName == name, !secret && v.ConfigMap != nil && v.ConfigMap.Name == name:
+			return true
+		case secret && v.CSI != nil && v.CSI.NodePublishSecretRef != nil && v.CSI.NodePublishSecretRef.Name == name:
 			return true
 		case v.Projected != nil:
 			for _, s := range v.Projected.Sources {
@@ -173,4 +199,23 @@ func refers(pod *corev1.Pod, resource, name string) bool {
 		}
 	}
 	return false
+}
+
+// Proxy is the user of the nodes' proxies.
+const Proxy = "system:kube-proxy"
+
+// proxy allows the nodes' proxies, beyond their role, the Leases in which they say how Services are used. The server checks
+// the name of a new one in the body.
+func proxy(a Attributes) bool {
+	if a.User.Name != Proxy || a.APIGroup != "coordination.k8s.io" || a.Resource != "leases" || a.Subresource != "" || a.Namespace == nodeLeaseNamespace {
+		return false
+	}
+	return a.Verb == "create" && a.Name == "" || (a.Verb == "get" || a.Verb == "update") && StandbyLease(a.Name)
+}
+
+// StandbyLease says whether a Lease is one in which a node's proxy says how it uses a Service of the Lease's namespace:
+// netproxy/standby.
+func StandbyLease(name string) bool {
+	service, node, ok := strings.Cut(name, ".standby.")
+	return ok && service != "" && node != "" && !strings.Contains(service, ".")
 }
