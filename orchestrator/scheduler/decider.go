@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pintle/pintle/orchestrator/scheduler/framework"
@@ -103,6 +104,14 @@ func (d *Decider) SetNamespace(name string, l map[string]string) {
 
 // RemoveNamespace forgets a namespace.
 func (d *Decider) RemoveNamespace(name string) { d.state.RemoveNamespace(name) }
+
+// SetStorage records an object of storage: a PersistentVolume or a claim for one, a StorageClass, or what CSI drivers publish. Pods
+// with claims find no node without them. The object isn't changed.
+func (d *Decider) SetStorage(o runtime.Object) {
+	if v := volumeBindingOf(d); v != nil {
+		v.Set(o)
+	}
+}
 
 // Decide chooses a pod's node, and has the profile's Reservers choose on it. It records nothing: Assume does. The error is
 // a *FitError where no node would do.

@@ -24,7 +24,7 @@
 //
 // Where pods of lower priority stand in its way it preempts them (preempt.go) unless its preemptionPolicy is
 // Never: they are deleted gracefully, PodDisruptionBudgets are broken only where nothing else helps, and
-// status.nominatedNodeName names the node, whose room less important pods are not given meanwhile.
+// status.nominatedNodeName names the node, whose room and devices less important pods are not given meanwhile (nominated.go).
 //
 // Pods of a PodGroup are decided on together (gangs.go, gangplace.go; what is decided is in package gang): whole or not at all,
 // within one topology domain where the group asks for it, and ended together where its disruptionMode says so. Pods of a

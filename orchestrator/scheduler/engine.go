@@ -23,6 +23,7 @@ type engine struct {
 	// between calls, only for their memory
 	ok             []bool
 	rows           []int32
+	left           []*framework.Node
 	totals, scores []int64
 	key            []byte
 }
@@ -158,10 +159,10 @@ func (e *engine) overAll(ctx context.Context, q *question, v *view, parts []part
 		}
 		return "", fit
 	}
-	e.totals = append(e.totals[:0], make([]int64, len(rows))...)
+	e.totals = zeroed(e.totals, len(rows))
 	totals := e.totals
 	if len(rows) > 1 {
-		e.scores = append(e.scores[:0], make([]int64, len(rows))...)
+		e.scores = zeroed(e.scores, len(rows))
 		if v != nil {
 			for i, row := range rows {
 				totals[i] = v.base[row]
@@ -191,15 +192,22 @@ func (e *engine) overAll(ctx context.Context, q *question, v *view, parts []part
 	return nodes[rows[best]].Name, nil
 }
 
+func zeroed(s []int64, n int) []int64 {
+	s = slices.Grow(s[:0], n)[:n]
+	clear(s)
+	return s
+}
+
 // askPolicies puts the nodes that are left to the policies, and returns the rows of those that they leave; disliked
 // counts their reasons against the others.
 func (e *engine) askPolicies(ctx context.Context, q *question, rows []int32, ok []bool, disliked map[string]int) ([]int32, []verdict, error) {
-	left := make([]*framework.Node, 0, len(ok))
+	left := e.left[:0]
 	for _, n := range q.s.Nodes() { // the policies' records stand in this order
 		if ok[n.Row] {
 			left = append(left, n)
 		}
 	}
+	e.left = left
 	said, err := q.policies.ask(ctx, q.pod, left, q.s)
 	if err != nil {
 		return rows, nil, err

@@ -12,6 +12,8 @@ type FitError struct {
 	Reasons map[string]int // how many of them gave each reason
 	// Plugins are those that refused a node. What may help them decides when the pod is tried again.
 	Plugins map[string]bool
+	// Refusal is why no node will do, whatever it is; "": each has its own reasons.
+	Refusal string
 	// Preemption says why no node can be cleared for the pod, "" when one is.
 	Preemption string
 	// Policy is what policies say to that.
@@ -24,6 +26,9 @@ type FitError struct {
 func (e *FitError) Error() string {
 	if e.Nodes == 0 {
 		return e.with("no nodes available to schedule pods")
+	}
+	if e.Refusal != "" {
+		return e.with(fmt.Sprintf("0/%d nodes are available: %s.", e.Nodes, e.Refusal))
 	}
 	reasons := e.byCount()
 	for i, reason := range reasons {

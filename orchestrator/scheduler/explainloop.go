@@ -51,5 +51,6 @@ func (l *loop) explain(ctx context.Context, r explainRequest) {
 	if err != nil { // a plugin's panic
 		out = &Explanation{Pod: pod.Namespace + "/" + pod.Name, Error: err.Error()}
 	}
+	l.explainTogether(ctx, pod, there != nil, out)
 	r.answer <- out
 }

@@ -18,7 +18,10 @@ type Explanation struct {
 	Node        string            `json:"node,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 	Error       string            `json:"error,omitempty"`
-	// Nodes are all nodes, by name.
+	// Group and Queue say what the pod waits for beside a node of its own: its PodGroup, and its namespace's Queue. Nil: it has none.
+	Group *GroupExplanation `json:"group,omitempty"`
+	Queue *QueueExplanation `json:"queue,omitempty"`
+	// Nodes are all nodes, by name: what is said of them is of the pod alone.
 	Nodes []NodeExplanation `json:"nodes"`
 }
 
@@ -121,6 +124,11 @@ func explain(q *question) *FitError {
 	refusals := make([]int, len(prepared))
 	for i := range q.profile.Plugins {
 		prepared[i] = q.profile.prepare(i, q.pod, q.s)
+		if why := prepared[i].Refusal; why != "" && len(nodes) > 0 {
+			out.Reasons[why], out.Refusal = len(nodes), why
+			out.Plugins[q.profile.Plugins[i].Name()] = true
+			return out
+		}
 	}
 	nearest := miss{}
 nodes:

@@ -231,8 +231,13 @@ func (l *loop) preemptForGroup(ctx context.Context, g *group, members []*pending
 		return true
 	}
 	ended := l.victimPods(victims)
+	leaving := map[types.UID]bool{}
+	for _, v := range ended {
+		leaving[v.UID] = true
+	}
 	for i, a := range placement.Placed {
 		wanted := l.nominateTo(&candidate{node: l.state.Node(a.Node)}, a.Pod)
+		l.nominated[a.Pod.UID] = nomination{pod: a.Pod, node: a.Node, leaving: leaving}
 		if i == 0 {
 			wanted.victims = ended
 		}
@@ -279,7 +284,7 @@ func (l *loop) victimPods(victims []*whole.Unit) (out []*corev1.Pod) {
 
 // nominateTo records that a node is being cleared for a pod, and what must be written.
 func (l *loop) nominateTo(c *candidate, pod *framework.Pod) preemption {
-	l.nominated[pod.UID] = nomination{pod, c.node.Name}
+	l.nominated[pod.UID] = nomination{pod: pod, node: c.node.Name, leaving: c.leaving()}
 	out := preemption{pod: pod.Pod, node: c.node.Name, displaced: l.displace(pod, c.node.Name)}
 	for _, v := range c.victims {
 		if v.DeletionTimestamp == nil {
@@ -303,28 +308,6 @@ func (l *loop) sendPreemption(ctx context.Context, wanted preemption) bool {
 		case <-ctx.Done():
 			return false
 		}
-	}
-}
-
-// expectBeside is expect for several pods: those that nodes are being cleared for, as far as they are at least as important and
-// not among them, stand in their places.
-func (l *loop) expectBeside(pods []*framework.Pod, least int32) (restore func() bool) {
-	among := map[types.UID]bool{}
-	for _, p := range pods {
-		among[p.UID] = true
-	}
-	var added []types.UID
-	for uid, n := range l.nominated {
-		if !among[uid] && priority(n.pod) >= least && l.state.NodeOf(uid) == "" {
-			l.state.SetPod(n.pod, n.node)
-			added = append(added, uid)
-		}
-	}
-	return func() bool {
-		for _, uid := range added {
-			l.state.RemovePod(uid)
-		}
-		return len(added) > 0
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 
 	"github.com/pintle/pintle/orchestrator/scheduler/framework"
+	"github.com/pintle/pintle/orchestrator/scheduler/plugins"
 )
 
 // hint is a change after which a pod that fitted nowhere may fit.
@@ -32,6 +33,9 @@ func (h hint) helps(profile *Profile, refused map[string]bool, pod *framework.Po
 		}
 		if refused["InterPodAffinity"] && h.affine(pod, s) {
 			return true
+		}
+		if refused["VolumeRestrictions"] && !h.came && plugins.SharesClaim(pod, h.other) {
+			return true // the claim is free on every node
 		}
 	}
 	return !h.came && h.node != nil && h.node.Node != nil && helpful(profile, pod, h.node, s)

@@ -32,6 +32,7 @@ type loop struct {
 
 	decider  *Decider
 	claims   *plugins.DynamicResources // nil: no profile has it
+	volumes  *plugins.VolumeBinding    // nil: no profile has it
 	state    *framework.State          // the decider's
 	policies *policyView               // the decider's
 	changed  <-chan struct{}           // the policies
@@ -46,15 +47,12 @@ type loop struct {
 	inFlight  map[types.UID]bool
 	assumed   map[types.UID]*pending          // on a node in state, binding not yet seen in the watch
 	waiting   map[types.UID]*waitingPod       // of those, the ones that policies hold back
+	unbound   map[types.UID]*waitingVolumes   // of those, the ones whose claims aren't bound yet
+	prebound  []binding                       // that wait no longer: to be bound, or refused
 	foreign   map[types.UID]*corev1.Pod       // without a node, of profiles that nobody serves here
 	synced    map[string]bool                 // by resource
 	seen      map[string]map[string]types.UID // by resource: what there is, by namespace/name
 	relist    map[string]map[string]types.UID // during a relist: what has come so far
-}
-
-type nomination struct {
-	pod  *framework.Pod
-	node string
 }
 
 // binding is one decision on its way to the store, and back with what came of it.
@@ -62,7 +60,8 @@ type binding struct {
 	pending *pending
 	pod     *corev1.Pod
 	to      Decision
-	claims  *claimWrites // nil: the pod has none
+	claims  *claimWrites  // nil: the pod has none
+	volumes *volumeWrites // to be written first, and waited for; nil: none, or they are
 	err     error
 }
 
@@ -78,6 +77,7 @@ func newLoop(cfg Config) *loop {
 		bound:    make(chan binding, 4*cfg.BindWriters),
 		decider:  decider,
 		claims:   claimsOf(decider),
+		volumes:  volumeBindingOf(decider),
 		state:    decider.state,
 		policies: decider.policies,
 		queue:    newQueue(),
@@ -93,6 +93,7 @@ func newLoop(cfg Config) *loop {
 
 		assumed: map[types.UID]*pending{},
 		waiting: map[types.UID]*waitingPod{},
+		unbound: map[types.UID]*waitingVolumes{},
 		foreign: map[types.UID]*corev1.Pod{},
 		synced:  map[string]bool{},
 		seen:    map[string]map[string]types.UID{},
@@ -138,6 +139,12 @@ func (l *loop) run(ctx context.Context, ready chan<- struct{}, explains <-chan e
 			}
 			now := l.cfg.Clock.Now()
 			expires := l.expire(now)
+			if wait := l.expireVolumes(now); wait > 0 && (expires == 0 || wait < expires) {
+				expires = wait
+			}
+			if !l.endWaits(ctx) {
+				return nil
+			}
 			next := l.queue.activate(now)
 			if next == 0 || expires > 0 && expires < next {
 				next = expires
@@ -200,7 +207,19 @@ func (l *loop) schedule(ctx context.Context, p *pending) bool {
 
 // bind hands a decision to a writer. It returns false when ctx has ended.
 func (l *loop) bind(ctx context.Context, p *pending, to Decision) bool {
-	b := binding{pending: p, pod: p.pod.Pod, to: to, claims: l.claimsToWrite(p.pod.Pod)}
+	b := binding{pending: p, pod: p.pod.Pod, to: to}
+	if b.volumes, b.err = l.volumesToWrite(b.pod.UID); b.err != nil {
+		l.settle(b)
+		return ctx.Err() == nil
+	}
+	return l.write(ctx, b)
+}
+
+// write hands a binding to a writer. It returns false when ctx has ended.
+func (l *loop) write(ctx context.Context, b binding) bool {
+	if b.volumes == nil {
+		b.claims = l.claimsToWrite(b.pod)
+	}
 	for {
 		select {
 		case l.bindings <- b:
@@ -237,24 +256,6 @@ func (l *loop) plugins(pod *framework.Pod) []framework.Plugin {
 	return l.decider.profile(pod.Spec.SchedulerName).Plugins
 }
 
-// expect puts the pods that nodes are being cleared for where they are expected, as far as they are at least
-// as important as pod: their room is taken. The function that is returned undoes it, and says whether there were any.
-func (l *loop) expect(pod *framework.Pod) (restore func() bool) {
-	var added []types.UID
-	for uid, n := range l.nominated {
-		if uid != pod.UID && priority(n.pod) >= priority(pod) && l.state.NodeOf(uid) == "" {
-			l.state.SetPod(n.pod, n.node)
-			added = append(added, uid)
-		}
-	}
-	return func() bool {
-		for _, uid := range added {
-			l.state.RemovePod(uid)
-		}
-		return len(added) > 0
-	}
-}
-
 // refused parks a pod that fits nowhere, and has a node cleared for it where that helps. It returns false
 // when ctx has ended.
 func (l *loop) refused(ctx context.Context, p *pending, err error) bool {
@@ -280,7 +281,7 @@ func (l *loop) refused(ctx context.Context, p *pending, err error) bool {
 	wanted := preemption{pod: pod.Pod}
 	switch {
 	case chosen != nil:
-		l.nominated[pod.UID] = nomination{pod, chosen.node.Name}
+		l.nominated[pod.UID] = nomination{pod: pod, node: chosen.node.Name, leaving: chosen.leaving()}
 		wanted.node, wanted.displaced = chosen.node.Name, l.displace(pod, chosen.node.Name)
 		for _, v := range chosen.victims {
 			if v.DeletionTimestamp == nil {
@@ -288,7 +289,7 @@ func (l *loop) refused(ctx context.Context, p *pending, err error) bool {
 			}
 		}
 	case nominate != "" && nominate != pod.Status.NominatedNodeName:
-		l.nominated[pod.UID] = nomination{pod, nominate}
+		l.nominated[pod.UID] = nomination{pod: pod, node: nominate}
 		wanted.node = nominate
 	case nominate != "":
 		return true
@@ -352,9 +353,13 @@ func (l *loop) writeBindings(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case b := <-l.bindings:
-			b.err = l.cfg.withClaims(ctx, b, func() error {
-				return l.cfg.Client.Bind(ctx, b.pod.Namespace, b.pod.Name, b.pod.UID, b.to.Node, b.to.Annotations)
-			})
+			if b.volumes != nil {
+				b.err = l.cfg.writeVolumes(ctx, b.volumes)
+			} else {
+				b.err = l.cfg.withClaims(ctx, b, func() error {
+					return l.cfg.Client.Bind(ctx, b.pod.Namespace, b.pod.Name, b.pod.UID, b.to.Node, b.to.Annotations)
+				})
+			}
 			if !send(ctx, l.bound, b) {
 				return nil
 			}
@@ -365,7 +370,11 @@ func (l *loop) writeBindings(ctx context.Context) error {
 // settle takes a decision back if its binding failed.
 func (l *loop) settle(b binding) {
 	l.claimsWritten(b)
-	if b.err == nil {
+	switch {
+	case b.err == nil && b.volumes != nil:
+		l.volumesWritten(b)
+		return
+	case b.err == nil:
 		l.send(report{pod: b.pod, node: b.to.Node})
 		return
 	}
@@ -428,6 +437,7 @@ func (l *loop) apply(ctx context.Context, c change) {
 	}
 	l.applyTogether(c.event.Object)
 	l.setClaims(c.event.Object)
+	l.setVolumes(c.event.Object)
 	switch obj := c.event.Object.(type) {
 	case *corev1.Pod:
 		l.setPod(ctx, obj)
@@ -470,6 +480,7 @@ func (l *loop) forget(resource, key string, uid types.UID) {
 	}
 	name := key[indexAfterSlash(key):]
 	l.forgetClaims(resource, key, uid)
+	l.forgetVolumes(resource, key, uid)
 	l.forgetTogether(resource, key, uid)
 	switch resource {
 	case podsResource.Resource:
@@ -487,6 +498,7 @@ func (l *loop) forget(resource, key string, uid types.UID) {
 		}
 	case nodesResource.Resource:
 		l.state.RemoveNode(name)
+		l.lookAtVolumes()
 	case namespacesResource.Resource:
 		l.state.RemoveNamespace(name)
 	case budgetsResource.Resource:
@@ -530,6 +542,9 @@ func (l *loop) setPod(ctx context.Context, pod *corev1.Pod) {
 		if have == nil || have.Kind() != p.Kind() {
 			l.wake(hint{other: p, came: true})
 		}
+		if have != nil && (p.Request.MilliCPU < have.Request.MilliCPU || p.Request.Memory < have.Request.Memory) { // it was resized
+			l.left(have, pod.Spec.NodeName)
+		}
 	case l.assumed[pod.UID] != nil:
 		// Our binding is under way; it or its failure tells us more.
 	case pod.DeletionTimestamp != nil || len(pod.Spec.SchedulingGates) > 0 || !l.takes(pod.Spec.SchedulerName):
@@ -541,10 +556,11 @@ func (l *loop) setPod(ctx context.Context, pod *corev1.Pod) {
 		l.arrived(pod)
 		l.queue.set(p, l.queueKey(ctx, p))
 		switch have, ok := l.nominated[pod.UID]; {
+		case ok && (l.inFlight[pod.UID] || have.node == pod.Status.NominatedNodeName):
+			have.pod = p
+			l.nominated[pod.UID] = have
 		case pod.Status.NominatedNodeName != "": // also after a restart
-			l.nominated[pod.UID] = nomination{p, pod.Status.NominatedNodeName}
-		case ok && l.inFlight[pod.UID]:
-			l.nominated[pod.UID] = nomination{p, have.node}
+			l.nominated[pod.UID] = nomination{pod: p, node: pod.Status.NominatedNodeName}
 		default:
 			delete(l.nominated, pod.UID)
 		}

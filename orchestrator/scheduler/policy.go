@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,7 +22,7 @@ type Policy interface {
 	// QueueKey is the pod's place in the queue: smaller goes first, equals by priority and age.
 	QueueKey(ctx context.Context, pod *abi.Pod) int64
 	// Place fills in verdicts, reasons (worded to follow a count) and scores, of any size, of the nodes that passed
-	// the plugins. An error leaves the pod unscheduled, with the error as the reason.
+	// the plugins. An error leaves the pod unscheduled, with the error as the reason. It must not keep p: the slices are used again.
 	Place(ctx context.Context, p *abi.Placement) error
 	// Permitters names the policies that say when a pod of the profile may be bound; Permit asks one.
 	Permitters(profile string) []string
@@ -47,6 +48,10 @@ type policyView struct {
 	nodes  nodeRecords
 	rows   []uint32 // ask's, between calls
 	which  []int
+	said   []verdict
+
+	verdicts []uint32
+	scores   []int32
 }
 
 func newPolicyView(p Policy) *policyView {
@@ -66,22 +71,27 @@ type verdict struct {
 	score  int64
 }
 
-// ask puts a pod and the nodes that are left to the policies, in one call. nil: they have nothing to say.
+// ask puts a pod and the nodes that are left to the policies, in one call. nil: they have nothing to say. What it returns is
+// good until it is called again.
 func (v *policyView) ask(ctx context.Context, pod *framework.Pod, nodes []*framework.Node, s *framework.State) ([]verdict, error) {
 	if len(nodes) == 0 || !v.has(pod.Pod, hookPlace) {
 		return nil, nil
 	}
 	v.nodes.update(s)
 	v.rows, v.which = v.nodes.candidates(nodes, v.rows, v.which)
-	p := abi.Placement{Pod: policyPod(pod), Nodes: v.nodes.table, Rows: v.rows,
+	p := abi.Placement{Pod: policyPod(pod), Nodes: v.nodes.table, Rows: v.rows, Verdicts: v.verdicts[:0], Scores: v.scores[:0],
 		PodObject: pod.Marshal,
 		NodeObject: func(row uint32) ([]byte, error) {
 			return s.Node(v.nodes.table.Name(row)).Node.Marshal()
 		}}
+	v.verdicts, v.scores = nil, nil // of one that fails, or panics, nobody knows whether it has let go of them
 	if err := v.policy.Place(ctx, &p); err != nil {
 		return nil, err
 	}
-	out := make([]verdict, len(nodes))
+	v.verdicts, v.scores = p.Verdicts, p.Scores
+	v.said = slices.Grow(v.said[:0], len(nodes))[:len(nodes)]
+	out := v.said
+	clear(out)
 	for at, i := range v.which {
 		out[i].score = int64(p.Scores[at])
 		if n := p.Verdicts[at]; n > 0 {

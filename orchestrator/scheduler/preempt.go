@@ -11,6 +11,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/pintle/pintle/orchestrator/scheduler/framework"
 	builtin "github.com/pintle/pintle/orchestrator/scheduler/plugins"
@@ -35,6 +36,15 @@ type candidate struct {
 	node      *framework.Node
 	victims   []*framework.Pod // most important first
 	violating int              // how many of them a PodDisruptionBudget protects
+}
+
+// leaving are the victims' UIDs.
+func (c *candidate) leaving() map[types.UID]bool {
+	out := make(map[types.UID]bool, len(c.victims))
+	for _, p := range c.victims {
+		out[p.UID] = true
+	}
+	return out
 }
 
 // budget is a PodDisruptionBudget with its selector parsed.

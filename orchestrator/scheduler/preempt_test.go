@@ -266,7 +266,7 @@ func TestNominatedPodsTakeRoomAndAreNoCompany(t *testing.T) {
 	l := newLoop(s.cfg)
 	l.state.SetNode(node("a", "4"))
 	expected := framework.NewPod(pod("expected", "3", ranked(9), labelled("app", "db")))
-	l.nominated[expected.UID] = nomination{expected, "a"}
+	l.nominated[expected.UID] = nomination{pod: expected, node: "a"}
 	near := func(p *corev1.Pod) {
 		p.Spec.Affinity = &corev1.Affinity{PodAffinity: &corev1.PodAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{
 			{TopologyKey: corev1.LabelHostname, LabelSelector: app("db")}}}}

@@ -100,11 +100,12 @@ func (s *Scheduler) Run(ctx context.Context) error {
 }
 
 // watched is how many resources are watched.
-const watched = 9
+const watched = 15
 
 func watchedResources() [watched]schema.GroupVersionResource {
 	return [watched]schema.GroupVersionResource{namespacesResource, nodesResource, podsResource, budgetsResource, podGroupsResource(), queuesResource(),
-		claimsResource, slicesResource, classesResource}
+		claimsResource, slicesResource, classesResource,
+		volumesResource, volumeClaimResource, storageClasses, csiDrivers, csiNodes, csiCapacities}
 }
 
 // change is one event of a watch. A relist starts with a change of type "" whose list tells the loop to

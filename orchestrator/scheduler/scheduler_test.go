@@ -108,6 +108,9 @@ func (f *fakeClient) Update(_ context.Context, gvr schema.GroupVersionResource, 
 	if gvr == claimsResource {
 		return f.updateClaim(obj)
 	}
+	if gvr == volumesResource || gvr == volumeClaimResource {
+		return f.updateVolume(gvr.Resource, obj)
+	}
 	if gvr.Resource != "pods" {
 		return obj, nil
 	}

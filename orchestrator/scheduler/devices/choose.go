@@ -57,7 +57,11 @@ func (n *Node) choose(r *Request, first func(gpu int) int) ([]topology.Grant, *R
 			return nil, refusal
 		}
 	}
+	before := n.state()
 	for i := range t.s.gpus { // shares with and without an amount of memory, in containers before and after, don't always meet
+		if t.s.gpus[i].part == before.gpus[i].part {
+			continue // a GPU that others have: more than there is of it, where one waits for another's end
+		}
 		if left := free(&n.told.GPUs[i], &t.s.gpus[i]); n.told.Mode == fractions && left.Memory < 0 {
 			return nil, n.insufficient(topology.MemoryResource, -left.Memory)
 		} else if n.told.Mode == fractions && left.Milli < 0 {

@@ -24,6 +24,8 @@ type Tenant struct {
 	CPUMilli int64
 	Memory   int64
 	Movable  bool // it may be ended here and started elsewhere
+	// Suits says whether it may run on a node; nil: on every one.
+	Suits func(node string) bool
 }
 
 // Move takes a pod from one GPU to another. Those of a plan are to be done in order.
@@ -133,7 +135,8 @@ func (p *plan) room(s source, t Tenant) (seat, bool) {
 	for free := max(t.Milli, 1); free < topology.Whole; free++ {
 		for _, at := range p.byFree[free] {
 			to := &p.hosts[at.host].Free
-			if at != s.seat && to.Model == from.Model && (at.host == s.host || t.CPUMilli <= to.CPUMilli && t.Memory <= to.Memory) {
+			if at != s.seat && to.Model == from.Model && (at.host == s.host || t.CPUMilli <= to.CPUMilli && t.Memory <= to.Memory) &&
+				(t.Suits == nil || t.Suits(p.hosts[at.host].Name)) {
 				return at, true
 			}
 		}

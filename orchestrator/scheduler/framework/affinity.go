@@ -25,6 +25,9 @@ type Term struct {
 	nsSelector labels.Selector
 }
 
+// Pairs are those of which every pod that the term means has one: see PairsOf.
+func (t *Term) Pairs() []string { return PairsOf(t.selector) }
+
 // Matches says whether the term means pod, which lives in a namespace with these labels.
 func (t *Term) Matches(pod *corev1.Pod, namespaceLabels labels.Set) bool {
 	if !t.namespaces.Has(pod.Namespace) && !t.nsSelector.Matches(namespaceLabels) {
@@ -76,11 +79,11 @@ func newTerm(pod *corev1.Pod, term *corev1.PodAffinityTerm, weight int64) Term {
 		t.namespaces.Insert(pod.Namespace)
 	}
 	b := shaper{}
-	b.text(t.TopologyKey)
-	b.text(SelectorKey(t.selector))
-	b.text(SelectorKey(t.nsSelector))
+	b = b.text(t.TopologyKey)
+	b = b.text(SelectorKey(t.selector))
+	b = b.text(SelectorKey(t.nsSelector))
 	for _, namespace := range sets.List(t.namespaces) {
-		b.text(namespace)
+		b = b.text(namespace)
 	}
 	t.Key = string(b)
 	return t

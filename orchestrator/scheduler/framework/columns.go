@@ -52,6 +52,9 @@ func (s *State) Scalar(name corev1.ResourceName) *Amounts {
 			a.Allocatable[row], a.Requested[row] = n.Allocatable.Scalar[name], n.Requested.Scalar[name]
 		}
 	}
+	if len(c.scalars) >= maxScalars { // names that pods have made up: whoever asks has the others made again
+		clear(c.scalars)
+	}
 	if c.scalars == nil {
 		c.scalars = map[corev1.ResourceName]*Amounts{}
 	}
@@ -63,16 +66,29 @@ func (s *State) Scalar(name corev1.ResourceName) *Amounts {
 type LabelColumn struct {
 	key    string
 	Values []int32 // by Node.Row: the value's number, -1 where the node lacks the label
+	Nodes  []int64 // nodes, by the value's number
 	ids    map[string]int32
+	names  []string // by number
+	free   []int32  // numbers that no node has
 }
 
-// Count is how many values there are; their numbers are less.
-func (c *LabelColumn) Count() int { return len(c.ids) }
+// Count is how many numbers there are; all are less. One that no node has any more is given to another value.
+func (c *LabelColumn) Count() int { return len(c.names) }
 
-// LabelColumn is the column of a label, made when it is first asked for and kept from then on.
+// maxColumns bounds how many label columns are kept beside those in use, maxScalars how many of resources.
+const (
+	maxColumns = 256
+	maxScalars = 256
+)
+
+// LabelColumn is the column of a label, made when it is first asked for and kept as long as something counts by it, or there
+// are not too many.
 func (s *State) LabelColumn(key string) *LabelColumn {
 	if c := s.labels[key]; c != nil {
 		return c
+	}
+	if len(s.labels) >= maxColumns {
+		s.dropColumns()
 	}
 	c := &LabelColumn{key: key, ids: map[string]int32{}}
 	for row, n := range s.rows {
@@ -85,24 +101,55 @@ func (s *State) LabelColumn(key string) *LabelColumn {
 	return c
 }
 
+// dropColumns forgets those by which nothing counts.
+func (s *State) dropColumns() {
+	used := map[*LabelColumn]bool{}
+	for _, c := range s.index.censuses {
+		used[c.Column] = true
+	}
+	for _, all := range []map[string]*Carried{s.index.anti.all, s.index.wishes.all} {
+		for _, c := range all {
+			used[c.Column] = true
+		}
+	}
+	for key, c := range s.labels {
+		if !used[c] {
+			delete(s.labels, key)
+		}
+	}
+}
+
+// set brings a row up to its node. What counts by the column has been lifted off the row before.
 func (c *LabelColumn) set(row int, n *Node) {
 	for len(c.Values) <= row {
 		c.Values = append(c.Values, -1)
 	}
-	c.Values[row] = -1
-	if n.Node == nil {
-		return
+	value, ok := "", false
+	if n.Node != nil {
+		value, ok = n.Node.Labels[c.key]
 	}
-	value, ok := n.Node.Labels[c.key]
+	if v := c.Values[row]; v >= 0 {
+		if ok && c.names[v] == value {
+			return
+		}
+		c.Values[row] = -1
+		if c.Nodes[v]--; c.Nodes[v] == 0 {
+			delete(c.ids, c.names[v])
+			c.names[v], c.free = "", append(c.free, v)
+		}
+	}
 	if !ok {
 		return
 	}
 	id, known := c.ids[value]
-	if !known {
-		id = int32(len(c.ids))
-		c.ids[value] = id
+	if last := len(c.free) - 1; !known && last >= 0 {
+		id, c.free = c.free[last], c.free[:last]
+	} else if !known {
+		id = int32(len(c.names))
+		c.names, c.Nodes = append(c.names, ""), append(c.Nodes, 0)
 	}
-	c.Values[row] = id
+	c.ids[value], c.names[id], c.Values[row] = id, value, id
+	c.Nodes[id]++
 }
 
 // changeLog remembers which rows have changed lately.

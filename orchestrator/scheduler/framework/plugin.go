@@ -46,6 +46,9 @@ type Prepared struct {
 	// Filter returns nothing when the pod may run on the node, else the reasons why not, worded to follow
 	// a count of nodes ("Insufficient cpu").
 	Filter func(*Node) []string
+	// Refusal, if not "", says why no node will do, whatever it is; Filter says the same of each. A message then has it
+	// without a count.
+	Refusal string
 	// Lasting says that Filter and Score look at the node alone: no pod's end changes what they say, so that
 	// preemption is of no help.
 	Lasting bool

@@ -54,15 +54,21 @@ func (r *Resource) Add(o Resource, sign int64) {
 		if r.Scalar == nil {
 			r.Scalar = map[corev1.ResourceName]int64{}
 		}
-		r.Scalar[name] += sign * amount
+		if now := r.Scalar[name] + sign*amount; now != 0 || sign > 0 {
+			r.Scalar[name] = now
+		} else {
+			delete(r.Scalar, name) // no trace is left of those that pods have made up
+		}
 	}
 }
 
 // requestOf is what the scheduler reserves for a pod: its containers, the largest need of its init
-// containers, and its overhead.
+// containers, and its overhead. While it is resized, the larger of what it asks for, was given and has.
 func requestOf(pod *corev1.Pod) Resource {
 	var r Resource
-	if spec := &pod.Spec; len(spec.InitContainers) == 0 && len(spec.Overhead) == 0 && spec.Resources == nil { // the usual pod
+	if resizing(pod) {
+		r = FromList(helpers.PodRequests(pod, helpers.PodResourcesOptions{UseStatusResources: true}))
+	} else if spec := &pod.Spec; len(spec.InitContainers) == 0 && len(spec.Overhead) == 0 && spec.Resources == nil { // the usual pod
 		for i := range spec.Containers {
 			r.Add(FromList(spec.Containers[i].Resources.Requests), 1)
 		}
@@ -71,6 +77,40 @@ func requestOf(pod *corev1.Pod) Resource {
 	}
 	r.Pods = 1
 	return r
+}
+
+// resizing says whether a container of a pod on a node was given or has other resources than it asks for.
+func resizing(pod *corev1.Pod) bool {
+	if pod.Spec.NodeName == "" {
+		return false
+	}
+	differ := func(containers []corev1.Container, statuses []corev1.ContainerStatus) bool {
+		for i := range statuses {
+			st := &statuses[i]
+			if st.AllocatedResources == nil && st.Resources == nil {
+				continue
+			}
+			for j := range containers {
+				if containers[j].Name != st.Name {
+					continue
+				}
+				for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory} {
+					want := containers[j].Resources.Requests[name]
+					if given := st.AllocatedResources[name]; want.Cmp(given) != 0 {
+						return true
+					}
+					if st.Resources == nil {
+						continue
+					}
+					if has := st.Resources.Requests[name]; want.Cmp(has) != 0 {
+						return true
+					}
+				}
+			}
+		}
+		return false
+	}
+	return differ(pod.Spec.Containers, pod.Status.ContainerStatuses) || differ(pod.Spec.InitContainers, pod.Status.InitContainerStatuses)
 }
 
 // scoredRequestOf is requestOf with the defaults for containers that ask for nothing.

@@ -79,6 +79,26 @@ type Pod struct {
 	shape    string
 	kind     string // which pods match the same selectors as this one
 	group    *group // while it occupies a node: those of its kind
+	extended bool
+}
+
+// AsksExtended says whether any container asks for more than cpu, memory and local storage.
+func (p *Pod) AsksExtended() bool { return p.extended }
+
+func (p *Pod) asksExtended() bool {
+	if len(p.Request.Scalar) > 0 {
+		return true
+	}
+	for _, containers := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
+		for i := range containers {
+			for name := range containers[i].Resources.Limits { // not every pod comes through the API, where limits become requests
+				if name != corev1.ResourceCPU && name != corev1.ResourceMemory && name != corev1.ResourceEphemeralStorage {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // NewPod derives it. The pod isn't changed and must not be changed afterwards.
@@ -103,7 +123,8 @@ func NewPod(pod *corev1.Pod) *Pod {
 		}
 	}
 	p.Affinity = affinityOf(pod)
-	p.shape, p.kind = shapeOf(p), kindOf(pod)
+	p.extended = p.asksExtended()
+	p.setShape()
 	return p
 }
 
@@ -163,7 +184,7 @@ func (n *Node) add(p *Pod, sign int) {
 // (Census), indexed by Node.Row, and a log of which rows have changed.
 type State struct {
 	nodes      map[string]*Node
-	pods       map[types.UID]*placedPod
+	pods       map[types.UID]placedPod
 	namespaces map[string]labels.Set
 	list       []*Node // usable nodes by name; nil: to be made
 	version    uint64  // of the node that changed last
@@ -186,7 +207,7 @@ type placedPod struct {
 
 // NewState returns an empty one.
 func NewState() *State {
-	return &State{nodes: map[string]*Node{}, pods: map[types.UID]*placedPod{}, namespaces: map[string]labels.Set{},
+	return &State{nodes: map[string]*Node{}, pods: map[types.UID]placedPod{}, namespaces: map[string]labels.Set{},
 		labels: map[string]*LabelColumn{}, index: newIndex(), images: map[string]*image{}}
 }
 
@@ -273,7 +294,7 @@ func (s *State) dropIfEmpty(n *Node) {
 
 // SetPod records that pod occupies node, replacing what was recorded of the same UID.
 func (s *State) SetPod(pod *Pod, node string) {
-	if have := s.pods[pod.UID]; have != nil {
+	if have, ok := s.pods[pod.UID]; ok {
 		if have.node.Name == node && s.swap(have, pod) {
 			return
 		}
@@ -281,19 +302,20 @@ func (s *State) SetPod(pod *Pod, node string) {
 	}
 	n := s.node(node)
 	n.add(pod, 1)
-	s.pods[pod.UID] = &placedPod{pod, n}
+	s.pods[pod.UID] = placedPod{pod, n}
 	s.index.add(s, pod, n, 1)
 	s.changed(n, false)
 }
 
 // swap replaces a pod by one that differs from it in nothing that a decision sees.
-func (s *State) swap(have *placedPod, pod *Pod) bool {
+func (s *State) swap(have placedPod, pod *Pod) bool {
 	old := have.pod
 	if old.shape != pod.shape || old.Spec.Affinity != nil || pod.Spec.Affinity != nil || old.kind != pod.kind || !maps.Equal(old.Annotations, pod.Annotations) || !sameStart(old.Pod, pod.Pod) {
 		return false
 	}
 	pod.group = old.group
-	have.pod, have.node.Pods[pod.UID] = pod, pod
+	s.pods[pod.UID] = placedPod{pod, have.node}
+	have.node.Pods[pod.UID] = pod
 	for _, l := range have.node.ledgers {
 		l.RemovePod(old)
 		l.AddPod(pod)
@@ -307,8 +329,8 @@ func sameStart(a, b *corev1.Pod) bool {
 
 // RemovePod forgets a pod.
 func (s *State) RemovePod(uid types.UID) {
-	placed := s.pods[uid]
-	if placed == nil {
+	placed, ok := s.pods[uid]
+	if !ok {
 		return
 	}
 	n, pod := placed.node, placed.pod
@@ -328,7 +350,7 @@ func (s *State) EachPod(visit func(*Pod)) {
 
 // NodeOf is the node that a pod occupies, or "".
 func (s *State) NodeOf(uid types.UID) string {
-	if placed := s.pods[uid]; placed != nil {
+	if placed, ok := s.pods[uid]; ok {
 		return placed.node.Name
 	}
 	return ""
@@ -336,7 +358,7 @@ func (s *State) NodeOf(uid types.UID) string {
 
 // Pod is what is recorded of a pod that occupies a node, nil if none does.
 func (s *State) Pod(uid types.UID) *Pod {
-	if placed := s.pods[uid]; placed != nil {
+	if placed, ok := s.pods[uid]; ok {
 		return placed.pod
 	}
 	return nil

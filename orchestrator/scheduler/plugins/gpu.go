@@ -35,8 +35,10 @@ type lastRequest struct {
 	request *devices.Request
 }
 
+func asks(pod *framework.Pod) bool { return pod.AsksExtended() && devices.Asks(pod.Pod) }
+
 func requestOf(pod *framework.Pod) *devices.Request {
-	if devices.Asks(pod.Pod) {
+	if asks(pod) {
 		return devices.RequestOf(pod.Pod)
 	}
 	return &devices.Request{Class: topology.PodClass{CPUMilli: pod.Request.MilliCPU, Memory: pod.Request.Memory}}
@@ -118,8 +120,7 @@ func (l *GPULedger) SetNode(node *corev1.Node) {
 
 // AddPod implements framework.Ledger.
 func (l *GPULedger) AddPod(pod *framework.Pod) {
-	asks := devices.Asks(pod.Pod)
-	if !asks && !l.counted {
+	if !l.counted && !asks(pod) {
 		return
 	}
 	r := requestOf(pod)
@@ -152,7 +153,7 @@ func (g *GPU) rates() devices.Policy {
 // Key tells apart what a pod's answers depend on beside its spec and the node: whether soft limits do, and which prices
 // are the newest. It is asked at every decision, so that it is where pods are counted.
 func (g *GPU) Key(pod *framework.Pod) string {
-	asks := devices.Asks(pod.Pod)
+	asks := asks(pod)
 	if !asks && g.nodes.Load() == 0 {
 		return ""
 	}
@@ -230,15 +231,14 @@ func freeMemory(n *framework.Node) int64 { return n.Allocatable.Memory - n.Reque
 
 // Reserve implements framework.Reserver: it chooses the devices.
 func (g *GPU) Reserve(pod *framework.Pod, n *framework.Node) (map[string]string, error) {
-	r := g.request(pod)
 	l := g.ledger(n)
-	if r.Empty() || l == nil {
+	if l == nil || !asks(pod) || g.request(pod).Empty() {
 		if pod.Annotations[topology.PodAnnotation] != "" { // what was chosen is the scheduler's to say
 			return map[string]string{topology.PodAnnotation: ""}, nil
 		}
 		return nil, nil
 	}
-	grants, refusal := l.Choose(r, g.rates(), freeCPU(n), freeMemory(n))
+	grants, refusal := l.Choose(g.request(pod), g.rates(), freeCPU(n), freeMemory(n))
 	if refusal != nil {
 		return nil, errors.New(refusal.Reason)
 	}

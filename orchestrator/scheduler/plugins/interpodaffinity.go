@@ -73,7 +73,7 @@ func (w *wish) of(row int) int64 {
 
 // termCensus counts the pods that a term means.
 func termCensus(s *framework.State, t *framework.Term) *framework.Census {
-	return s.Census("term\x00"+t.Key, t.TopologyKey, nil, func(sample *corev1.Pod, namespace labels.Set) bool {
+	return s.Census("term\x00"+t.Key, t.TopologyKey, t.Pairs(), nil, func(sample *corev1.Pod, namespace labels.Set) bool {
 		return t.Matches(sample, namespace)
 	})
 }
@@ -96,7 +96,7 @@ func newAffinityFilter(pod *framework.Pod, s *framework.State, refusing []*frame
 	all := strings.Join(keys, "\x00")
 	found := false
 	for i := range own {
-		c := s.Census("all\x00"+own[i].TopologyKey+"\x00"+all, own[i].TopologyKey, nil, func(sample *corev1.Pod, namespace labels.Set) bool {
+		c := s.Census("all\x00"+own[i].TopologyKey+"\x00"+all, own[i].TopologyKey, own[0].Pairs(), nil, func(sample *corev1.Pod, namespace labels.Set) bool {
 			return matchesAll(own, sample, namespace)
 		})
 		found = found || c.Total > 0

@@ -120,9 +120,11 @@ func newSpread(pod *framework.Pod, s *framework.State, c *corev1.TopologySpreadC
 	part(pod.Namespace)
 	namespace := pod.Namespace
 	var match func(*corev1.Pod, labels.Set) bool
+	var pairs []string
 	if owner != nil {
 		uid := owner.UID
 		part(string(uid))
+		pairs = []string{framework.OwnerPair(uid)}
 		match = func(sample *corev1.Pod, _ labels.Set) bool {
 			o := metav1.GetControllerOfNoCopy(sample)
 			return o != nil && o.UID == uid && sample.DeletionTimestamp == nil
@@ -130,6 +132,7 @@ func newSpread(pod *framework.Pod, s *framework.State, c *corev1.TopologySpreadC
 		out.self = 1
 	} else {
 		selector := framework.Selector(pod.Pod, c.LabelSelector, c.MatchLabelKeys, nil)
+		pairs = framework.PairsOf(selector)
 		part("labels")
 		part(framework.SelectorKey(selector))
 		match = func(sample *corev1.Pod, _ labels.Set) bool {
@@ -155,7 +158,7 @@ func newSpread(pod *framework.Pod, s *framework.State, c *corev1.TopologySpreadC
 		taints := TaintToleration{}.Prepare(pod, s).Filter
 		tolerated = func(n *framework.Node) bool { return len(taints(n)) == 0 }
 	}
-	out.census = s.Census(key.String(), c.TopologyKey, func(n *framework.Node) bool {
+	out.census = s.Census(key.String(), c.TopologyKey, pairs, func(n *framework.Node) bool {
 		return hasAll(n.Node.Labels, keys) && matches(n) && tolerated(n)
 	}, match)
 	for v, nodes := range out.census.Nodes {
