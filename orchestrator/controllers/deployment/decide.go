@@ -12,6 +12,7 @@ import (
 
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/controllers/reconcile"
+	"github.com/pintle/pintle/orchestrator/controllers/reconcile/rollback"
 )
 
 // input is everything that decide looks at. Nothing in it is changed.
@@ -403,8 +404,7 @@ func (x *decider) finish(reason, detail string) {
 		x.plan.events = append(x.plan.events, tellRollback(x.d, &s, x.current, reason, detail, x.now)...)
 		if c := x.current; c != nil && x.fresh == "" && replicasOf(x.d.Spec.Replicas) > 0 && complete(x.d, &s) && !rolledOut(c) {
 			m := c.DeepCopy()
-			setAnnotation(m, api.AnnotationAvailableSince, x.now.UTC().Format(time.RFC3339Nano))
-			setAnnotation(m, api.AnnotationAvailableRevision, c.Annotations[annotationRevision])
+			rollback.Mark(m, c.Annotations[annotationRevision], x.now)
 			x.put(m)
 		}
 	}

@@ -23,6 +23,8 @@ type Client interface {
 	List(ctx context.Context, gvr schema.GroupVersionResource, namespace string, sel labels.Selector) ([]api.Object, error)
 	// Owned returns the objects that name owner in an ownerReference.
 	Owned(ctx context.Context, gvr schema.GroupVersionResource, owner types.UID) ([]api.Object, error)
+	// Orphans returns the objects of a namespace that no controller owns, in the order of their names.
+	Orphans(ctx context.Context, gvr schema.GroupVersionResource, namespace string) ([]api.Object, error)
 	// Watch delivers an Added event for every object there is, one Bookmark, then every change in order.
 	// A consumer that is too slow finds its channel closed and watches again.
 	Watch(ctx context.Context, gvr schema.GroupVersionResource) (watch.Interface, error)

@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -43,6 +44,9 @@ type Controller struct {
 	Name    string
 	Workers int // at least 1
 	Watches []Watch
+	// AfterSync has no key reconciled before every watch has delivered what there was: for loops that remember what
+	// their handlers were told, and would decide wrongly on the half of it.
+	AfterSync bool
 	// Start lists keys that are enqueued when the loop starts: for periodic work.
 	Start     []Key
 	Reconcile func(ctx context.Context, k Key) (time.Duration, error)
@@ -83,13 +87,25 @@ func (c *Controller) Run(ctx context.Context, env Env, synced func()) error {
 	var wg sync.WaitGroup
 	var pending atomic.Int64
 	pending.Store(int64(len(c.Watches)))
-	oneSynced := func() {
-		if pending.Add(-1) == 0 && synced != nil {
+	begin := make(chan struct{}) // closed when the workers may start
+	allSynced := sync.OnceFunc(func() {
+		if c.AfterSync {
+			close(begin)
+		}
+		if synced != nil {
 			synced()
 		}
+	})
+	oneSynced := func() {
+		if pending.Add(-1) == 0 {
+			allSynced()
+		}
 	}
-	if len(c.Watches) == 0 && synced != nil {
-		synced()
+	if !c.AfterSync {
+		close(begin)
+	}
+	if len(c.Watches) == 0 {
+		allSynced()
 	}
 	for _, w := range c.Watches {
 		wg.Go(func() { c.follow(ctx, env, log, q, w, sync.OnceFunc(oneSynced)) })
@@ -98,7 +114,13 @@ func (c *Controller) Run(ctx context.Context, env Env, synced func()) error {
 		q.add(k)
 	}
 	for range max(1, c.Workers) {
-		wg.Go(func() { c.work(ctx, env, log, q) })
+		wg.Go(func() {
+			select {
+			case <-begin:
+				c.work(ctx, env, log, q)
+			case <-ctx.Done():
+			}
+		})
 	}
 	<-ctx.Done()
 	q.close()
@@ -208,13 +230,18 @@ func (c *Controller) followOnce(ctx context.Context, env Env, log *slog.Logger, 
 		switch e.Type {
 		case watch.Bookmark:
 			if seen != nil {
+				var errs []error
 				for n, o := range known {
 					if _, ok := seen[n]; !ok {
 						if err := deliver(Event{Type: watch.Deleted, Object: o, Old: o}); err != nil {
-							return err // still known: delivered again after the next bookmark
+							errs = append(errs, err) // still known: delivered again after the next bookmark
+							continue
 						}
 						delete(known, n)
 					}
+				}
+				if err := errors.Join(errs...); err != nil {
+					return err
 				}
 				seen = nil
 			}

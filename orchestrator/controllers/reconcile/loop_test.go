@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"go.uber.org/goleak"
@@ -193,6 +195,49 @@ func TestEventsAreCountedCombinedAndBounded(t *testing.T) {
 		}
 		if count["same"] != 1 || count["like"] != 11 || count["flood"] != 25 {
 			t.Errorf("events: %v", count)
+		}
+	})
+}
+
+// half delivers the nodes that there are only when it is let.
+type half struct {
+	reconcile.Client
+	let chan struct{}
+}
+
+func (h half) Watch(ctx context.Context, gvr schema.GroupVersionResource) (watch.Interface, error) {
+	if gvr == reconcile.Nodes() {
+		<-h.let
+	}
+	return h.Client.Watch(ctx, gvr)
+}
+
+func TestAfterSyncNothingIsDecidedOnHalfOfWhatThereIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := reconciletest.New(nil)
+		if _, err := fake.Create(t.Context(), reconcile.ConfigMaps(), configMap("a")); err != nil {
+			t.Fatal(err)
+		}
+		for _, after := range []bool{false, true} {
+			var runs atomic.Int64
+			c := reconcile.Controller{Name: "x", AfterSync: after, Watches: []reconcile.Watch{{Resource: reconcile.ConfigMaps()}, {Resource: reconcile.Nodes()}},
+				Reconcile: func(context.Context, reconcile.Key) (time.Duration, error) { runs.Add(1); return 0, nil }}
+			ctx, cancel := context.WithCancel(t.Context())
+			let, ended := make(chan struct{}), make(chan error, 1)
+			go func() { ended <- c.Run(ctx, reconcile.Env{Client: half{fake, let}}, nil) }()
+			synctest.Wait()
+			if early := runs.Load() > 0; early == after {
+				t.Errorf("AfterSync %v: reconciled before everything was delivered: %v", after, early)
+			}
+			close(let)
+			synctest.Wait()
+			if runs.Load() != 1 {
+				t.Errorf("AfterSync %v: reconciled %d times", after, runs.Load())
+			}
+			cancel()
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -3,6 +3,7 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,16 +23,29 @@ func ControllerRef(owner api.Object, gvk schema.GroupVersionKind) metav1.OwnerRe
 // Objects of others are left alone. An owner that is being deleted adopts nothing.
 func Claim(ctx context.Context, c Client, gvr schema.GroupVersionResource, owner api.Object,
 	gvk schema.GroupVersionKind, sel labels.Selector) ([]api.Object, error) {
-	objs, err := c.List(ctx, gvr, owner.GetNamespace(), nil)
+	return ClaimIf(ctx, c, gvr, owner, gvk, sel, func(api.Object) bool { return true })
+}
+
+// ClaimIf is Claim for owners that want more of their objects than the selector says, such as a name.
+func ClaimIf(ctx context.Context, c Client, gvr schema.GroupVersionResource, owner api.Object,
+	gvk schema.GroupVersionKind, sel labels.Selector, member func(api.Object) bool) ([]api.Object, error) {
+	objs, err := c.Owned(ctx, gvr, owner.GetUID())
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", gvr.Resource, err)
+	}
+	objs = slices.DeleteFunc(objs, func(o api.Object) bool { // named beside a controller, or beside none: that is an orphan
+		ref := metav1.GetControllerOfNoCopy(o)
+		return ref == nil || ref.UID != owner.GetUID()
+	})
+	orphans, err := c.Orphans(ctx, gvr, owner.GetNamespace())
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", gvr.Resource, err)
 	}
 	var mine []api.Object
-	for _, o := range objs {
+	for _, o := range append(objs, orphans...) {
 		ref := metav1.GetControllerOfNoCopy(o)
-		matches := sel.Matches(labels.Set(o.GetLabels()))
+		matches := sel.Matches(labels.Set(o.GetLabels())) && member(o)
 		switch {
-		case ref != nil && ref.UID != owner.GetUID():
 		case ref != nil && matches:
 			mine = append(mine, o)
 		case ref != nil: // release

@@ -168,6 +168,15 @@ func (f *Fake) owned(gvr schema.GroupVersionResource, owner types.UID, v *view) 
 	}), err
 }
 
+func (f *Fake) Orphans(ctx context.Context, gvr schema.GroupVersionResource, namespace string) ([]api.Object, error) {
+	return f.orphans(gvr, namespace, nil)
+}
+
+func (f *Fake) orphans(gvr schema.GroupVersionResource, namespace string, v *view) ([]api.Object, error) {
+	objs, err := f.list(gvr, namespace, nil, v)
+	return slices.DeleteFunc(objs, func(o api.Object) bool { return metav1.GetControllerOfNoCopy(o) != nil }), err
+}
+
 func (f *Fake) Watch(ctx context.Context, gvr schema.GroupVersionResource) (watch.Interface, error) {
 	return f.watch(ctx, gvr, nil)
 }

@@ -98,6 +98,13 @@ func (v *view) Owned(ctx context.Context, gvr schema.GroupVersionResource, owner
 	return v.fake.owned(gvr, owner, v)
 }
 
+func (v *view) Orphans(ctx context.Context, gvr schema.GroupVersionResource, namespace string) ([]api.Object, error) {
+	if err := v.before(ctx); err != nil {
+		return nil, err
+	}
+	return v.fake.orphans(gvr, namespace, v)
+}
+
 func (v *view) Watch(ctx context.Context, gvr schema.GroupVersionResource) (watch.Interface, error) {
 	if err := v.before(ctx); err != nil {
 		return nil, err
