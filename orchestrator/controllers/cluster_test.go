@@ -144,6 +144,11 @@ func (c *cluster) tick() {
 		switch {
 		case p.Spec.NodeName == "":
 			if p.DeletionTimestamp == nil {
+				if a := p.Spec.Affinity; a != nil && a.NodeAffinity != nil { // a daemon pod names its node
+					n.Spec.NodeName = a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values[0]
+					_, _ = c.fake.Update(ctx, reconcile.Pods(), "", n)
+					continue
+				}
 				for j := range 2 {
 					if name := fmt.Sprintf("n%d", (i+j)%2+1); !c.dead[name] {
 						n.Spec.NodeName = name

@@ -1,7 +1,17 @@
-// Package controllers assembles the control loops: deployments (with automatic rollback), replica
-// sets, endpoint slices, node lifecycle, eviction by taint, namespaces, garbage collection,
-// service accounts and their tokens, pod garbage, disruption budgets, aggregated cluster roles, expired
-// bootstrap tokens, and the Service default/kubernetes.
+// Package controllers assembles the control loops:
+//   - workloads: deployments and replica sets, stateful sets, daemon sets (all with automatic rollback), jobs, cron jobs and
+//     the end of finished jobs (ttlafterfinished), disruption budgets, pod garbage;
+//   - sizes: horizontal autoscaling of pods (podautoscaler), scale to and from zero, recommendations of requests;
+//   - nodes: their life cycle, their TTL annotation, eviction by taint and by devices' taints, GPU consolidation where that is
+//     asked for, and node autoscaling where the program brings a provider;
+//   - devices: resource claims;
+//   - storage: binding, protection and expansion of volumes, claims of ephemeral volumes, attach and detach;
+//   - network: endpoint slices, load balancers' addresses, service address ranges, and the Service default/kubernetes;
+//   - namespaces and access: namespaces, resource quotas, service accounts and their tokens, aggregated cluster roles, expired
+//     bootstrap tokens;
+//   - garbage collection by owner, of every kind.
+//
+// Loops of Jobs, volumes, devices, autoscalers, quotas, roles, address pools and ranges run where Config.Kinds has those kinds.
 //
 // The types to know:
 //   - [Config]: the client that the loops see the cluster through, the kinds it serves, and limits.

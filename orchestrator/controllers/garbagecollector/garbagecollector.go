@@ -5,6 +5,7 @@ package garbagecollector
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -102,17 +103,19 @@ func (c *shell) mapper(r Resource) func(context.Context, reconcile.Event, func(r
 			return nil
 		}
 		c.sawEnd(o.GetUID())
+		var errs []error
 		for _, d := range c.resources { // what it owned
 			objs, err := c.env.Client.Owned(ctx, d.GVR, o.GetUID())
-			if err != nil {
-				return fmt.Errorf("list dependents: %w", err)
+			if err != nil { // the others are looked at all the same: one kind that can't be read holds up no other
+				errs = append(errs, fmt.Errorf("list dependents: %w", err))
+				continue
 			}
 			for _, x := range objs {
 				enqueue(reconcile.Key{Resource: d.GVR, Namespace: x.GetNamespace(), Name: x.GetName()})
 			}
 		}
 		c.enqueueOwners(o, enqueue) // whoever waits for it
-		return nil
+		return errors.Join(errs...)
 	}
 }
 

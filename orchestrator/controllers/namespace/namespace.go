@@ -42,7 +42,8 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 	for _, gvr := range c.resources {
 		objs, err := cl.List(ctx, gvr, ns.Name, nil)
 		if err != nil {
-			return 0, fmt.Errorf("list %s: %w", gvr.Resource, err)
+			errs = append(errs, fmt.Errorf("list %s: %w", gvr.Resource, err)) // nor does one that can't be read
+			continue
 		}
 		left.add(gvr, objs)
 		for _, o := range objs {

@@ -30,7 +30,7 @@ func TestDecideTaintsFollowConditionsAndLeaveOthersAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			n := &corev1.Node{Spec: corev1.NodeSpec{Unschedulable: c.unschedulable, Taints: c.have}, Status: corev1.NodeStatus{Conditions: c.conditions}}
-			n.Spec.Taints = decideTaints(n, time.Unix(5, 0))
+			n.Spec.Taints = decideTaints(n, true, time.Unix(5, 0))
 			var got []string
 			for _, x := range n.Spec.Taints {
 				got = append(got, strings.TrimPrefix(x.Key, "node.kubernetes.io/")+":"+string(x.Effect))
@@ -38,7 +38,7 @@ func TestDecideTaintsFollowConditionsAndLeaveOthersAlone(t *testing.T) {
 			if s := strings.Join(got, " "); s != c.want {
 				t.Errorf("got %q, want %q", s, c.want)
 			}
-			if again := decideTaints(n, time.Unix(9, 0)); len(again) != len(n.Spec.Taints) || len(again) > 0 && !again[0].TimeAdded.Equal(n.Spec.Taints[0].TimeAdded) {
+			if again := decideTaints(n, true, time.Unix(9, 0)); len(again) != len(n.Spec.Taints) || len(again) > 0 && !again[0].TimeAdded.Equal(n.Spec.Taints[0].TimeAdded) {
 				t.Errorf("decided again: %v", again)
 			}
 		})

@@ -1,5 +1,8 @@
 // Package nodelifecycle notices nodes whose lease expires, marks them and their pods not ready,
 // and keeps the taints that follow from a node's conditions. Package tainteviction evicts.
+//
+// The taints that evict come at a bounded rate in each zone, and not at all while most nodes of a small zone, or all
+// of the cluster's, seem lost: see Rates.
 package nodelifecycle
 
 import (
@@ -25,6 +28,13 @@ const (
 	// DefaultGrace is how long a node may be silent.
 	DefaultGrace   = 40 * time.Second
 	leaseNamespace = "kube-node-lease"
+	// recheck is how often a node that isn't healthy is looked at: how its zone is may have changed.
+	recheck = 5 * time.Second
+	// settle is how long a node isn't healthy before its pods are evicted: many that are lost at once aren't all noticed
+	// in the same moment, and the first must not lose its pods for that.
+	settle = 5 * time.Second
+	// countFor is for how long a count of the zones serves all who ask.
+	countFor = time.Second
 )
 
 // beat is the last sign of life, and when this process saw it change: a control plane that was
@@ -39,16 +49,23 @@ type shell struct {
 	events *reconcile.Recorder
 	grace  time.Duration
 
-	mu    sync.Mutex
-	beats map[string]beat
+	rates Rates
+
+	mu      sync.Mutex // guards what follows
+	beats   map[string]beat
+	paces   map[string]*pace   // by zone
+	allowed map[string]float64 // nodes a second, by zone
+	allLost bool
+	counted time.Time // when the two above were worked out
 }
 
 // New makes the controller; grace 0 is DefaultGrace.
-func New(env reconcile.Env, events *reconcile.Recorder, grace time.Duration) *reconcile.Controller {
+func New(env reconcile.Env, events *reconcile.Recorder, grace time.Duration, rates Rates) *reconcile.Controller {
 	if grace <= 0 {
 		grace = DefaultGrace
 	}
-	c := &shell{env: env.WithDefaults(), events: events, grace: grace, beats: map[string]beat{}}
+	c := &shell{env: env.WithDefaults(), events: events, grace: grace, rates: rates.withDefaults(),
+		beats: map[string]beat{}, paces: map[string]*pace{}}
 	return &reconcile.Controller{Name: Name, Workers: 2, Reconcile: c.reconcile, Watches: []reconcile.Watch{
 		{Resource: reconcile.Nodes()},
 		{Resource: reconcile.Leases(), Map: func(_ context.Context, e reconcile.Event, enqueue func(reconcile.Key)) error {
@@ -85,8 +102,24 @@ func decideStatus(n *corev1.Node, now time.Time) corev1.NodeStatus {
 	return s
 }
 
-// decideTaints returns the taints that the node's conditions call for, beside those of others.
-func decideTaints(n *corev1.Node, now time.Time) []corev1.Taint {
+// evicts are the taints for the sake of which pods leave a node; "" is no such taint.
+func evicts(n *corev1.Node) (want string, has bool) {
+	if r := ready(n); r != nil {
+		switch r.Status {
+		case corev1.ConditionFalse:
+			want = corev1.TaintNodeNotReady
+		case corev1.ConditionUnknown:
+			want = corev1.TaintNodeUnreachable
+		}
+	}
+	return want, slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool {
+		return t.Effect == corev1.TaintEffectNoExecute && (t.Key == corev1.TaintNodeNotReady || t.Key == corev1.TaintNodeUnreachable)
+	})
+}
+
+// decideTaints returns the taints that the node's conditions call for, beside those of others. Without evict it gets
+// none that evicts.
+func decideTaints(n *corev1.Node, evict bool, now time.Time) []corev1.Taint {
 	want := map[string]bool{}
 	add := func(on bool, key string, effect corev1.TaintEffect) { want[key+":"+string(effect)] = on }
 	status := map[corev1.NodeConditionType]corev1.ConditionStatus{}
@@ -94,8 +127,9 @@ func decideTaints(n *corev1.Node, now time.Time) []corev1.Taint {
 		status[c.Type] = c.Status
 	}
 	for _, e := range []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectNoExecute} {
-		add(status[corev1.NodeReady] == corev1.ConditionFalse, corev1.TaintNodeNotReady, e)
-		add(status[corev1.NodeReady] == corev1.ConditionUnknown, corev1.TaintNodeUnreachable, e)
+		on := evict || e == corev1.TaintEffectNoSchedule
+		add(on && status[corev1.NodeReady] == corev1.ConditionFalse, corev1.TaintNodeNotReady, e)
+		add(on && status[corev1.NodeReady] == corev1.ConditionUnknown, corev1.TaintNodeUnreachable, e)
 	}
 	add(status[corev1.NodeMemoryPressure] == corev1.ConditionTrue, corev1.TaintNodeMemoryPressure, corev1.TaintEffectNoSchedule)
 	add(status[corev1.NodeDiskPressure] == corev1.ConditionTrue, corev1.TaintNodeDiskPressure, corev1.TaintEffectNoSchedule)
@@ -173,11 +207,18 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 			c.events.Emit(Name, n, corev1.SchemeGroupVersion.WithKind("Node"), corev1.EventTypeNormal, "NodeNotReady", fmt.Sprintf("Node %s status is now: NodeNotReady", n.Name))
 		}
 	}
-	if taints := decideTaints(n, now); !apiequality.Semantic.DeepEqual(taints, n.Spec.Taints) {
+	evict, again, err := c.mayEvict(ctx, n, now)
+	if err != nil {
+		return 0, err
+	}
+	if taints := decideTaints(n, evict, now); !apiequality.Semantic.DeepEqual(taints, n.Spec.Taints) {
 		m := n.DeepCopy()
 		m.Spec.Taints = taints
 		got, err := cl.Update(ctx, reconcile.Nodes(), "", m)
 		if err != nil {
+			if _, had := evicts(n); evict && !had {
+				c.giveBack(zoneOf(n))
+			}
 			return 0, fmt.Errorf("taint node: %w", err)
 		}
 		n = got.(*corev1.Node)
@@ -187,7 +228,62 @@ func (c *shell) reconcile(ctx context.Context, k reconcile.Key) (time.Duration, 
 			return 0, err
 		}
 	}
+	if again > 0 && (left <= 0 || again < left) {
+		left = again
+	}
 	return left, nil
+}
+
+// mayEvict says whether the node may have the taint that evicts, and when to ask again. A node that has it keeps it
+// until it is healthy, or nobody is.
+func (c *shell) mayEvict(ctx context.Context, n *corev1.Node, now time.Time) (ok bool, again time.Duration, err error) {
+	want, has := evicts(n)
+	if want == "" {
+		return false, 0, nil
+	}
+	c.mu.Lock()
+	fresh := !c.counted.IsZero() && now.Sub(c.counted) < countFor
+	c.mu.Unlock()
+	if !fresh {
+		nodes, err := reconcile.List[*corev1.Node](ctx, c.env.Client, reconcile.Nodes(), "", nil)
+		if err != nil {
+			return false, 0, err
+		}
+		rates, allLost := decideRates(countZones(nodes), c.rates)
+		c.mu.Lock()
+		if c.allLost != allLost && !c.counted.IsZero() {
+			c.env.Logger.Warn("node evictions", "stopped", allLost)
+			clear(c.paces)
+		}
+		c.allowed, c.allLost, c.counted = rates, allLost, now
+		c.mu.Unlock()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if has || c.allLost {
+		return has && !c.allLost, recheck, nil
+	}
+	if left := ready(n).LastTransitionTime.Add(settle).Sub(now); left > 0 {
+		return false, min(left, settle), nil
+	}
+	p := c.paces[zoneOf(n)]
+	if p == nil {
+		p = &pace{}
+		c.paces[zoneOf(n)] = p
+	}
+	if ok, again = p.take(c.allowed[zoneOf(n)], now); ok {
+		again = recheck
+	}
+	return ok, again, nil
+}
+
+// giveBack returns the allowance of a taint that could not be written.
+func (c *shell) giveBack(zone string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p := c.paces[zone]; p != nil {
+		p.last = time.Time{}
+	}
 }
 
 // podsNotReady takes a silent node's pods out of their services.

@@ -1,11 +1,11 @@
 // Package podgc removes pods that nobody else will: of nodes that are gone, ended ones beyond a
-// threshold, and terminating ones that were never scheduled.
+// threshold, terminating ones that were never scheduled, and those of a node that isn't ready and of which somebody
+// says, with the taint node.kubernetes.io/out-of-service, that it is down (non-graceful node shutdown).
 package podgc
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -38,11 +38,24 @@ func New(env reconcile.Env, threshold int) *reconcile.Controller {
 	return &reconcile.Controller{Name: "pod-garbage-collector", Workers: 1, Reconcile: c.reconcile, Start: []reconcile.Key{{Name: "all"}}}
 }
 
-// decide returns the pods to remove; orphans of missing nodes are told apart.
-func decide(pods []*corev1.Pod, lost func(node string) bool, threshold int) (remove, orphans []*corev1.Pod) {
+// outOfService says whether nothing runs on the node any more.
+func outOfService(n *corev1.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue {
+			return false
+		}
+	}
+	return slices.ContainsFunc(n.Spec.Taints, func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService })
+}
+
+// decide returns the pods to remove; those that must be marked as failed before are told apart: orphans of missing
+// nodes, and terminating ones of nodes that are down.
+func decide(pods []*corev1.Pod, lost, down func(node string) bool, threshold int) (remove, orphans, stranded []*corev1.Pod) {
 	var ended []*corev1.Pod
 	for _, p := range pods {
 		switch {
+		case p.DeletionTimestamp != nil && p.Spec.NodeName != "" && down(p.Spec.NodeName):
+			stranded = append(stranded, p)
 		case p.Spec.NodeName != "" && lost(p.Spec.NodeName):
 			orphans = append(orphans, p)
 		case p.Spec.NodeName == "" && p.DeletionTimestamp != nil:
@@ -52,29 +65,37 @@ func decide(pods []*corev1.Pod, lost func(node string) bool, threshold int) (rem
 		}
 	}
 	if n := len(ended) - threshold; threshold >= 0 && n > 0 {
-		slices.SortFunc(ended, func(a, b *corev1.Pod) int { return a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time) })
+		slices.SortFunc(ended, func(a, b *corev1.Pod) int { // those that were evicted go first
+			if x, y := a.Status.Reason == "Evicted", b.Status.Reason == "Evicted"; x != y {
+				if x {
+					return -1
+				}
+				return 1
+			}
+			return a.CreationTimestamp.Time.Compare(b.CreationTimestamp.Time)
+		})
 		remove = append(remove, ended[:n]...)
 	}
-	return remove, orphans
+	return remove, orphans, stranded
 }
 
 func (c *shell) reconcile(ctx context.Context, _ reconcile.Key) (time.Duration, error) {
 	cl, now := c.env.Client, c.env.Clock.Now()
-	nodes, err := cl.List(ctx, reconcile.Nodes(), "", nil)
+	nodes, err := reconcile.List[*corev1.Node](ctx, cl, reconcile.Nodes(), "", nil)
 	if err != nil {
-		return 0, fmt.Errorf("list nodes: %w", err)
+		return 0, err
 	}
 	pods, err := reconcile.List[*corev1.Pod](ctx, cl, reconcile.Pods(), "", nil)
 	if err != nil {
 		return 0, err
 	}
-	have := map[string]bool{}
+	have, down := map[string]bool{}, map[string]bool{}
 	for _, n := range nodes {
-		have[n.GetName()] = true
-		delete(c.missing, n.GetName())
+		have[n.Name], down[n.Name] = true, outOfService(n)
+		delete(c.missing, n.Name)
 	}
 	seen := map[string]bool{}
-	remove, orphans := decide(pods, func(node string) bool {
+	remove, orphans, stranded := decide(pods, func(node string) bool {
 		if have[node] {
 			return false
 		}
@@ -85,20 +106,22 @@ func (c *shell) reconcile(ctx context.Context, _ reconcile.Key) (time.Duration, 
 			return false
 		}
 		return now.Sub(since) >= quarantine
-	}, c.threshold)
+	}, func(node string) bool { return down[node] }, c.threshold)
 	for n := range c.missing {
 		if !seen[n] {
 			delete(c.missing, n)
 		}
 	}
 	var errs []error
-	for _, p := range orphans {
+	for n, p := range append(orphans, stranded...) {
 		m := p.DeepCopy()
 		if !reconcile.PodTerminal(p) {
 			m.Status.Phase = corev1.PodFailed
-			m.Status.Conditions = slices.DeleteFunc(m.Status.Conditions, func(x corev1.PodCondition) bool { return x.Type == corev1.DisruptionTarget })
-			m.Status.Conditions = append(m.Status.Conditions, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
-				Reason: "DeletionByPodGC", Message: "PodGC: node no longer exists", LastTransitionTime: metav1.NewTime(now)})
+			if n < len(orphans) { // others were told why when their deletion began
+				m.Status.Conditions = slices.DeleteFunc(m.Status.Conditions, func(x corev1.PodCondition) bool { return x.Type == corev1.DisruptionTarget })
+				m.Status.Conditions = append(m.Status.Conditions, corev1.PodCondition{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue,
+					Reason: "DeletionByPodGC", Message: "PodGC: node no longer exists", LastTransitionTime: metav1.NewTime(now)})
+			}
 			if _, err := cl.Update(ctx, reconcile.Pods(), "status", m); err != nil && !apierrors.IsNotFound(err) {
 				errs = append(errs, err)
 				continue
