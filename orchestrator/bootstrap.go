@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -44,6 +45,7 @@ func firstObjects(cfg Config) []api.Object {
 		out = append(out, &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Value: value,
 			Description: "Used for pods that the cluster cannot do without."})
 	}
+	out = append(out, api.LocalPath())
 	for _, obj := range authz.Defaults() {
 		if o, ok := obj.(api.Object); ok {
 			out = append(out, o)
@@ -70,6 +72,8 @@ func resourceOf(obj api.Object) (schema.GroupVersionResource, error) {
 		return corev1.SchemeGroupVersion.WithResource("services"), nil
 	case *schedulingv1.PriorityClass:
 		return schedulingv1.SchemeGroupVersion.WithResource("priorityclasses"), nil
+	case *storagev1.StorageClass:
+		return storagev1.SchemeGroupVersion.WithResource("storageclasses"), nil
 	case *rbacv1.Role:
 		return rbacv1.SchemeGroupVersion.WithResource("roles"), nil
 	case *rbacv1.ClusterRole:

@@ -2,6 +2,7 @@ package orchestrator_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 	"sigs.k8s.io/yaml"
 
@@ -32,6 +34,21 @@ func object[T any](t *testing.T, text string) *T {
 	return o
 }
 
+// addNode makes a node and gives it a status, by a patch: controllers write a new node, too.
+func addNode(t *testing.T, client kubernetes.Interface, name string, status corev1.NodeStatus) {
+	t.Helper()
+	if _, err := client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	patch, err := json.Marshal(map[string]any{"status": status})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Nodes().Patch(t.Context(), name, types.StrategicMergePatchType, patch, metav1.PatchOptions{}, "status"); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func startDevices(t *testing.T) *devicesCluster {
 	c := &devicesCluster{t, orchestratortest.Start(t).Client}
 	ctx := t.Context()
@@ -40,15 +57,9 @@ func startDevices(t *testing.T) *devicesCluster {
 		t.Fatal(err)
 	}
 	for name, model := range map[string]string{"n1": "A100", "n2": "H100"} {
-		n, err := c.CoreV1().Nodes().Create(ctx, object[corev1.Node](t, fmt.Sprintf(`{metadata: {name: %s}}`, name)), metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		n.Status = object[corev1.Node](t, `{status: {conditions: [{type: Ready, status: "True"}], allocatable: {cpu: 8, memory: 8Gi, pods: 110}, capacity: {cpu: 8, memory: 8Gi, pods: 110}}}`).Status
-		n.Status.Conditions[0].LastHeartbeatTime = metav1.Now()
-		if _, err := c.CoreV1().Nodes().UpdateStatus(ctx, n, metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		status := object[corev1.Node](t, `{status: {conditions: [{type: Ready, status: "True"}], allocatable: {cpu: 8, memory: 8Gi, pods: 110}, capacity: {cpu: 8, memory: 8Gi, pods: 110}}}`).Status
+		status.Conditions[0].LastHeartbeatTime = metav1.Now()
+		addNode(t, c, name, status)
 		if _, err := c.ResourceV1().ResourceSlices().Create(ctx, object[resourcev1.ResourceSlice](t, fmt.Sprintf(`{metadata: {name: %[1]s}, spec: {driver: gpu.example.com, nodeName: %[1]s, pool: {name: %[1]s, generation: 1, resourceSliceCount: 1}, devices: [
 			{name: gpu-0, attributes: {model: {string: %[2]s}, version: {version: 9.0.0}}, capacity: {memory: {value: 80Gi}}},
 			{name: gpu-1, attributes: {model: {string: %[2]s}, version: {version: 9.0.0}}, capacity: {memory: {value: 80Gi}}}]}}`, name, model)), metav1.CreateOptions{}); err != nil {

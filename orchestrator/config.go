@@ -7,11 +7,14 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
 
+	"github.com/pintle/pintle/orchestrator/controllers/consolidation"
+	"github.com/pintle/pintle/orchestrator/metrics"
 	"github.com/pintle/pintle/orchestrator/policy"
 	"github.com/pintle/pintle/orchestrator/registry"
 	"github.com/pintle/pintle/orchestrator/scheduler"
@@ -60,6 +63,13 @@ type Config struct {
 	// it set. It is what Restore takes beside the folder pki. The zero value: never.
 	Backups raftstore.BackupSchedule
 
+	// NodeProvider makes nodes that pending pods need, and takes back those that nobody needs; NodeScaling says when.
+	// nil: the nodes are those that join.
+	NodeProvider NodeProvider
+	NodeScaling  NodeScaling
+	// Consolidation moves pods that have parts of GPUs together where pods wait for whole ones: see the package. The zero value: never.
+	Consolidation consolidation.Config
+
 	Admission registry.Admitter // asked before the policies; nil: none
 
 	// Policies runs the WebAssembly modules of policy.pintle.dev: a *policies.Host, which serves no other control
@@ -71,6 +81,14 @@ type Config struct {
 	PolicyFiles fs.FS
 	// Policy takes part in scheduling in place of Policies; nil: those do.
 	Policy scheduler.Policy
+
+	// HPASync is how often each HorizontalPodAutoscaler is looked at; 0: 15 s. Nodes are then read at least as often, and
+	// every 5 s otherwise.
+	HPASync time.Duration
+	// CustomMetrics and ExternalMetrics answer custom.metrics.k8s.io and external.metrics.k8s.io, and with them
+	// autoscalers, beside what is built in: the use of GPUs by pods. Nil: nothing.
+	CustomMetrics   metrics.Custom
+	ExternalMetrics metrics.External
 
 	Logger  *slog.Logger                        // nil discards
 	Metrics prometheus.Registerer               // nil: none. What Run registers there it takes out again at its end

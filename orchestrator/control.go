@@ -6,6 +6,8 @@ import (
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/controllers"
 	"github.com/pintle/pintle/orchestrator/controllers/kubernetesservice"
+	"github.com/pintle/pintle/orchestrator/controllers/nodeautoscaler"
+	"github.com/pintle/pintle/orchestrator/controllers/podautoscaler"
 )
 
 // controllersConfig says what the controllers of this cluster publish and watch. Their writes carry
@@ -14,7 +16,12 @@ func (p *parts) controllersConfig(term uint64) controllers.Config {
 	cfg := controllers.Config{
 		Client: p.registry.Client("system:kube-controller-manager").InTerm(term), Kinds: api.All(),
 		Logger: p.cfg.Logger.With("part", "controllers"), Clock: p.cfg.Clock,
-		RootCA: p.identity.ca.CertPEM(), Metrics: p.metrics.Registerer(),
+		RootCA: p.identity.ca.CertPEM(), ServiceCIDR: p.cfg.ServiceCIDR, Metrics: p.metrics.Registerer(),
+		Autoscaling: podautoscaler.Config{Metrics: p.usage, Sync: p.cfg.HPASync}, Usage: p.usage, Consolidation: p.cfg.Consolidation,
+	}
+	if p.cfg.NodeProvider != nil {
+		cfg.NodeAutoscaling = &nodeautoscaler.Config{Provider: p.cfg.NodeProvider, Options: p.cfg.NodeScaling, Simulator: newSimulator,
+			Evict: p.registry.Client(nodeautoscaler.Name).InTerm(term).Evict}
 	}
 	if at := p.advertised(); at.IsValid() {
 		cfg.KubernetesService = kubernetesservice.Config{

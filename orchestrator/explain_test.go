@@ -25,14 +25,7 @@ func TestADecisionIsExplainedHereAndFromABackup(t *testing.T) {
 	}
 	for name, cpu := range map[string]string{"small": "1", "large": "4"} {
 		room := corev1.ResourceList{"cpu": resource.MustParse(cpu), "memory": resource.MustParse("4Gi"), "pods": resource.MustParse("10")}
-		node, err := client.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		node.Status = corev1.NodeStatus{Capacity: room, Allocatable: room}
-		if _, err := client.CoreV1().Nodes().UpdateStatus(t.Context(), node, metav1.UpdateOptions{}); err != nil {
-			t.Fatal(err)
-		}
+		addNode(t, client, name, corev1.NodeStatus{Capacity: room, Allocatable: room})
 	}
 	if _, err := client.CoreV1().Pods("default").Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}, Spec: corev1.PodSpec{
 		SchedulerName: "nobody", Containers: []corev1.Container{{Name: "c", Image: "i", Resources: corev1.ResourceRequirements{

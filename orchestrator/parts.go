@@ -14,6 +14,7 @@ import (
 	"github.com/pintle/pintle/orchestrator/api"
 	"github.com/pintle/pintle/orchestrator/apiserver"
 	"github.com/pintle/pintle/orchestrator/cluster"
+	"github.com/pintle/pintle/orchestrator/metrics"
 	"github.com/pintle/pintle/orchestrator/policy"
 	"github.com/pintle/pintle/orchestrator/registry"
 	"github.com/pintle/pintle/raftstore"
@@ -37,6 +38,7 @@ type parts struct {
 	store    *raftstore.Store
 	registry *registry.Registry
 	policies *policy.Engine // nil without Config.Policies
+	usage    *metrics.Service
 	server   *apiserver.Server
 	metrics  *scopedmetrics.Scope // open while run runs
 	leading  leadingParts
@@ -86,6 +88,9 @@ func (p *parts) assemble() (err error) {
 	if err != nil {
 		return fmt.Errorf("orchestrator: %w", err)
 	}
+	if p.usage, err = newUsage(p); err != nil {
+		return err
+	}
 	access, err := newAccess(p)
 	if err != nil {
 		return err
@@ -93,7 +98,7 @@ func (p *parts) assemble() (err error) {
 	p.server, err = apiserver.New(apiserver.Config{
 		Registry: p.registry, Listener: p.apis, Memory: p.memory,
 		Authenticator: access.authenticator, Authorizer: access.authorizer, RBAC: access.rbac,
-		Issuer: access.issuer, Tokens: access.tokens, NodeProxy: access.nodeProxy, Health: p.health,
+		Issuer: access.issuer, Tokens: access.tokens, NodeProxy: access.nodeProxy, Metrics: p.usage, Health: p.health,
 		Explain: func(ctx context.Context, namespace, pod string) (any, error) { return p.explain(ctx, namespace, pod) },
 		Logger:  p.cfg.Logger.With("part", "apiserver"), Clock: p.cfg.Clock,
 	})
@@ -139,7 +144,7 @@ func (p *parts) run(ctx context.Context, ready chan<- struct{}) error {
 	if p.port != nil {
 		stops = append(stops, level("joins", p.serveJoins), level("nodes", p.serveNodes))
 	}
-	stops = append(stops, level("API server", p.server.Run), level("membership", p.beMember))
+	stops = append(stops, level("metrics", p.usage.Run), level("API server", p.server.Run), level("membership", p.beMember))
 
 	err := p.lead(failed, ready)
 	if err == nil && ctx.Err() == nil {

@@ -102,7 +102,9 @@ func (a *Appliance) newControlPlane() error {
 		},
 		KeyProvider: a.cfg.KeyProvider, Backups: a.cfg.Backups,
 		Admission: a.cfg.Admission, Policies: a.policies, PolicyImage: a.engines.module, PolicyFiles: a.cfg.PolicyFiles, Policy: a.cfg.Policy,
-		Logger: a.cfg.Logger, Metrics: a.cfg.Metrics,
+		HPASync: a.cfg.HPASync, CustomMetrics: a.cfg.CustomMetrics, ExternalMetrics: a.cfg.ExternalMetrics,
+		Consolidation: a.cfg.Consolidation,
+		Logger:        a.cfg.Logger, Metrics: a.cfg.Metrics,
 	}
 	if !a.engines.wasmOnly() {
 		// The bridge's address, the first of the pods' network: pods and the host reach it alike.

@@ -9,10 +9,13 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/pintle/pintle/orchestrator"
+	"github.com/pintle/pintle/orchestrator/controllers/consolidation"
+	"github.com/pintle/pintle/orchestrator/metrics"
 	"github.com/pintle/pintle/orchestrator/registry"
 	"github.com/pintle/pintle/orchestrator/scheduler"
 	"github.com/pintle/pintle/policies"
@@ -75,6 +78,14 @@ type Config struct {
 	// for themselves, on the NUMA nodes of their GPUs.
 	CPUManagerPolicy string
 	ReservedCPUs     int
+	// VolumesDir holds the folders that claims of the class local-path are given, on a disk of their own perhaps; "" is below
+	// DataDir. It isn't removed with anything but the claims.
+	VolumesDir string
+	// MaxPods is how many pods the node takes; 0 is 110.
+	MaxPods int
+
+	// Consolidation moves pods that have parts of GPUs together where pods wait for whole ones. The zero value: never.
+	Consolidation consolidation.Config
 
 	Admission registry.Admitter // asked before the policies; nil: none
 
@@ -84,6 +95,11 @@ type Config struct {
 	PolicyAdapters []policies.Adapter
 	PolicyFiles    fs.FS
 	Policy         scheduler.Policy // takes part in scheduling in place of those; nil: they do
+
+	// HPASync, CustomMetrics and ExternalMetrics are the autoscalers': see orchestrator.Config.
+	HPASync         time.Duration
+	CustomMetrics   metrics.Custom
+	ExternalMetrics metrics.External
 
 	Logger  *slog.Logger          // nil discards
 	Metrics prometheus.Registerer // nil: none. What Run registers there it takes out again at its end

@@ -53,7 +53,7 @@ func (a *Appliance) newNode() error {
 	agent := runtime.Config{
 		Client: agentClient, NodeName: a.cfg.Node, DataDir: filepath.Join(a.cfg.DataDir, "node"), Engines: a.engines.all,
 		Devices: devices, Drainer: drainer{a}, ClusterDNS: []string{a.cfg.dnsServiceIP().String()}, PodCIDR: a.cfg.PodCIDR.String(),
-		CPUManagerPolicy: a.cfg.CPUManagerPolicy, ReservedCPUs: a.cfg.ReservedCPUs,
+		CPUManagerPolicy: a.cfg.CPUManagerPolicy, ReservedCPUs: a.cfg.ReservedCPUs, VolumesDir: a.cfg.VolumesDir, MaxPods: a.cfg.MaxPods,
 		Logger: a.cfg.Logger.With("part", "agent"), Metrics: a.metrics.Registerer(),
 	}
 	if a.cfg.NodeAddress.IsValid() {

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/utils/ptr"
 
@@ -36,17 +37,15 @@ func startGangs(t *testing.T) *gangCluster {
 
 func (c *gangCluster) node(name, rack string, n int64) {
 	c.t.Helper()
-	node := c.AddNode(c.t, name)
-	node.Labels["rack"] = rack
-	node, err := c.Client.CoreV1().Nodes().Update(c.ctx, node, metav1.UpdateOptions{})
-	if err != nil {
-		c.t.Fatal(err)
+	c.AddNode(c.t, name)
+	patch := func(body string, subresources ...string) {
+		c.t.Helper()
+		if _, err := c.Client.CoreV1().Nodes().Patch(c.ctx, name, types.MergePatchType, []byte(body), metav1.PatchOptions{}, subresources...); err != nil {
+			c.t.Fatal(err)
+		}
 	}
-	node.Status.Allocatable[gpus] = *resource.NewQuantity(n, resource.DecimalSI)
-	node.Status.Capacity = node.Status.Allocatable
-	if _, err := c.Client.CoreV1().Nodes().UpdateStatus(c.ctx, node, metav1.UpdateOptions{}); err != nil {
-		c.t.Fatal(err)
-	}
+	patch(fmt.Sprintf(`{"metadata":{"labels":{"rack":%q}}}`, rack))
+	patch(fmt.Sprintf(`{"status":{"allocatable":{%q:"%d"},"capacity":{%q:"%d"}}}`, gpus, n, gpus, n), "status")
 }
 
 func (c *gangCluster) group(name string, least int32, change func(*schedulingv1beta1.PodGroup)) {

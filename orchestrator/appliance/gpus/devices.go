@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -23,6 +24,7 @@ import (
 type Devices struct {
 	cfg     Config
 	manager *gpu.Manager
+	metrics prometheus.Collector
 
 	mu      sync.Mutex // guards the rest
 	changed chan struct{}
@@ -51,8 +53,14 @@ func New(cfg Config) (*Devices, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Devices{cfg: cfg, manager: m, changed: make(chan struct{})}, nil
+	return &Devices{cfg: cfg, manager: m, metrics: m.Collector(), changed: make(chan struct{})}, nil
 }
+
+// Describe and Collect implement prometheus.Collector: the agent shows what the GPUs say of its pods.
+func (d *Devices) Describe(out chan<- *prometheus.Desc) { d.metrics.Describe(out) }
+
+// Collect asks no driver.
+func (d *Devices) Collect(out chan<- prometheus.Metric) { d.metrics.Collect(out) }
 
 // Manager is what manages the GPUs: for what a node's owner does, as Divide, and for a look at Inventory. Leave its
 // claims to the agent.
