@@ -39,7 +39,7 @@ func (a *Agent) admit(pod *corev1.Pod) *refusal {
 			continue
 		}
 		count++
-		for n, q := range podRequests(p) {
+		for n, q := range podRequests(w.asGiven()) {
 			u := used[n]
 			u.Add(q)
 			used[n] = u

@@ -24,6 +24,9 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/pintle/pintle/runtime/cpus"
+	"github.com/pintle/pintle/runtime/csi"
+	"github.com/pintle/pintle/runtime/internal/mirror"
+	"github.com/pintle/pintle/runtime/localpath"
 )
 
 // Labels by which a restarted agent knows its sandboxes and containers again.
@@ -40,18 +43,23 @@ const (
 
 // Agent runs the pods of one node. Make it with New.
 type Agent struct {
-	cfg     Config
-	log     *slog.Logger
-	dir     string
-	ready   chan struct{}
-	events  *recorder
-	metrics *metrics
-	objects *objectCache
-	pods    *mirror[*corev1.Pod]
-	svcs    *mirror[*corev1.Service]
-	handler http.Handler
-	turns   turns // of starting pods
-	pins    *pins // nil: CPUs are shared by all
+	cfg         Config
+	log         *slog.Logger
+	dir         string
+	ready       chan struct{}
+	events      *recorder
+	metrics     *metrics
+	volumeStats *volumeStats
+	objects     *objectCache
+	pods        *mirror.Mirror[*corev1.Pod]
+	svcs        *mirror.Mirror[*corev1.Service]
+	handler     http.Handler
+	sharing     sync.Mutex // one shares the kubelet's folder at a time
+	reporting   sync.Mutex // one writes status.volumesInUse at a time
+	turns       turns      // of starting pods
+	pins        *pins      // nil: CPUs are shared by all
+
+	resizing sync.Mutex // held while resizes are judged; before mu and those of workers
 
 	mu      sync.Mutex
 	running bool
@@ -62,6 +70,10 @@ type Agent struct {
 	alloc   corev1.ResourceList
 	known   chan struct{} // closed when the workers of all pods are there, since Run began
 	claims  chan struct{} // closed when devices may be claimed, since Run began
+
+	folders   *localpath.Provisioner  // since Run began
+	csi       *csi.Manager            // since Run began
+	exclusive map[types.UID]types.UID // claims with ReadWriteOncePod → the pod that has them
 
 	sick map[string]string // devices that are unhealthy, as last said; runNode's alone
 }
@@ -88,29 +100,35 @@ func New(cfg Config) (*Agent, error) {
 			return nil, fmt.Errorf("runtime: Config.CPUManagerPolicy: %w", err)
 		}
 	}
+	a.volumeStats = newVolumeStats(a)
+	if r := cfg.Metrics; r != nil {
+		if err := r.Register(a.volumeStats); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
 	a.events = newRecorder(cfg.Client, cfg.NodeName, cfg.Clock, cfg.Logger)
 	a.objects = newObjectCache(cfg.Client)
 	a.handler = a.routes()
 	c := cfg.Client.CoreV1()
 	sel := fields.OneTermEqualSelector("spec.nodeName", cfg.NodeName).String()
-	a.pods = &mirror[*corev1.Pod]{what: "pods", log: a.log, items: map[string]*corev1.Pod{}, first: make(chan struct{}),
-		list: func(ctx context.Context, o metav1.ListOptions) (kruntime.Object, error) {
+	a.pods = &mirror.Mirror[*corev1.Pod]{What: "pods", Log: a.log,
+		List: func(ctx context.Context, o metav1.ListOptions) (kruntime.Object, error) {
 			o.FieldSelector = sel
 			return c.Pods("").List(ctx, o)
 		},
-		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		Watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.FieldSelector = sel
 			return c.Pods("").Watch(ctx, o)
 		},
-		keep:   func(p *corev1.Pod) bool { return p.Spec.NodeName == cfg.NodeName },
-		change: a.podChanged,
-		synced: a.podsSynced,
+		Keep:   func(p *corev1.Pod) bool { return p.Spec.NodeName == cfg.NodeName },
+		Change: a.podChanged,
+		Synced: a.podsSynced,
 	}
-	a.svcs = &mirror[*corev1.Service]{what: "services", log: a.log, items: map[string]*corev1.Service{}, first: make(chan struct{}),
-		list: func(ctx context.Context, o metav1.ListOptions) (kruntime.Object, error) {
+	a.svcs = &mirror.Mirror[*corev1.Service]{What: "services", Log: a.log,
+		List: func(ctx context.Context, o metav1.ListOptions) (kruntime.Object, error) {
 			return c.Services("").List(ctx, o)
 		},
-		watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		Watch: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			return c.Services("").Watch(ctx, o)
 		},
 	}
@@ -169,8 +187,19 @@ func (a *Agent) Run(ctx context.Context) error {
 		})
 	}
 	g.Go(func() error { a.events.run(ctx); return nil })
-	g.Go(func() error { a.svcs.run(ctx); return nil })
+	g.Go(func() error { a.svcs.Run(ctx); return nil })
 	g.Go(func() error { a.runNode(ctx); return nil })
+	g.Go(func() error { a.provisionFolders(ctx); return nil })
+	drivers, err := a.newDrivers()
+	if err != nil {
+		return err
+	}
+	a.mu.Lock()
+	a.csi = drivers
+	a.mu.Unlock()
+	g.Go(func() error { return drivers.Run(ctx) })
+	g.Go(func() error { a.volumeStats.run(ctx); return nil })
+	g.Go(func() error { a.tellOverCapacity(ctx); return nil })
 	if a.pins != nil {
 		g.Go(func() error { a.runPins(ctx); return nil })
 	}
@@ -197,10 +226,10 @@ func (a *Agent) Run(ctx context.Context) error {
 		for _, e := range a.cfg.Engines {
 			g.Go(func() error { a.followEvents(ctx, e); return nil })
 		}
-		a.pods.run(ctx)
+		a.pods.Run(ctx)
 		return nil
 	})
-	err := g.Wait()
+	err = g.Wait()
 	// Nothing adds workers any more: the mirror has ended.
 	a.wg.Wait()
 	a.mu.Lock()
@@ -283,6 +312,7 @@ func (a *Agent) startLocked(ctx context.Context, w *worker) {
 				delete(a.workers, w.uid)
 			}
 			a.mu.Unlock()
+			a.retryResizes()
 		}
 	}()
 }
@@ -405,6 +435,8 @@ func (a *Agent) RemoveAll(ctx context.Context) error {
 	}
 	if dir != "" {
 		errs = append(errs, removeTree(filepath.Join(dir, "pods")))
+		// What drivers in pods had mounted went with them, and the folder that they shared is shared no more. What is in it stays.
+		errs = append(errs, unmountBelow(filepath.Join(dir, "kubelet")))
 		_ = os.MkdirAll(filepath.Join(dir, "pods"), 0o750)
 	}
 	return errors.Join(errs...)

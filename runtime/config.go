@@ -21,6 +21,8 @@ type Config struct {
 	NodeName string
 	// DataDir holds volumes, logs and termination messages. "": a temporary folder that Run removes.
 	DataDir string
+	// VolumesDir holds the folders of the provisioner pintle.dev/local-path; "": DataDir/volumes. It is never removed.
+	VolumesDir string
 	// Engines run the containers. The first is the default; a pod goes to another one when its
 	// RuntimeClass's handler is that engine's Name, or when its image holds a WASI module and
 	// the engine's name is "wasm". The agent runs them: Run calls their Run.
@@ -91,6 +93,13 @@ func (c *Config) complete() error {
 			return fmt.Errorf("runtime: Config.DataDir: %w", err)
 		}
 		c.DataDir = dir
+	}
+	if c.VolumesDir != "" {
+		dir, err := filepath.Abs(c.VolumesDir)
+		if err != nil {
+			return fmt.Errorf("runtime: Config.VolumesDir: %w", err)
+		}
+		c.VolumesDir = dir
 	}
 	switch {
 	case c.CPUManagerPolicy == "":

@@ -50,6 +50,9 @@ func (w *worker) mounts(pod *corev1.Pod, c *corev1.Container, id string, env map
 			path = p
 		}
 		mt := Mount{HostPath: path, ContainerPath: m.MountPath, ReadOnly: m.ReadOnly}
+		if p, ok := w.provided.get(m.Name); ok {
+			mt.ReadOnly, mt.HostVolume = mt.ReadOnly || p.readOnly, p.shared
+		}
 		for _, v := range pod.Spec.Volumes {
 			mt.HostVolume = mt.HostVolume || v.Name == m.Name && v.HostPath != nil
 			// As Kubernetes does: what follows objects can't be written by containers.

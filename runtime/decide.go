@@ -24,6 +24,7 @@ type snapshot struct {
 	backoff    map[string]backoff
 	retry      map[string]time.Time // container name → not before, after a failure to start; "" is the pod itself
 	postStart  map[string]bool      // container IDs whose postStart hook still runs
+	resized    map[string]bool      // containers that get another size by a restart, by name
 	startedAt  time.Time            // when the pod was first seen here
 	refused    *refusal             // the node won't run it, or gave up on it
 	killed     bool                 // everything was ended: only the sandbox is left to remove
@@ -206,12 +207,16 @@ func decideContainer(s *snapshot, p *plan, c *corev1.Container, init bool) {
 				message: fmt.Sprintf("Container %s definition changed, will be restarted", c.Name)})
 			return
 		}
+		if s.resized[c.Name] {
+			p.add(action{kind: actStop, container: c, id: last.ID, message: fmt.Sprintf("Container %s resize requires restart", c.Name)})
+			return
+		}
 		if v := s.probes[c.Name]; v.id == last.ID && v.failed != "" {
 			p.add(action{kind: actStop, container: c, id: last.ID,
 				message: fmt.Sprintf("Container %s failed %s probe, will be restarted", c.Name, v.failed)})
 		}
 	case Exited:
-		changed := last.Labels[labelImage] != "" && last.Labels[labelImage] != c.Image
+		changed := last.Labels[labelImage] != "" && last.Labels[labelImage] != c.Image || s.resized[c.Name]
 		if !changed && !restarts(s.pod, c, init, last.ExitCode) {
 			return
 		}
@@ -286,7 +291,7 @@ func finished(s *snapshot) bool {
 	for i := range s.pod.Spec.Containers {
 		c := &s.pod.Spec.Containers[i]
 		last := s.containers[c.Name].last
-		if last == nil || last.State != Exited || s.stopping[last.ID] || restarts(s.pod, c, false, last.ExitCode) {
+		if last == nil || last.State != Exited || s.stopping[last.ID] || s.resized[c.Name] || restarts(s.pod, c, false, last.ExitCode) {
 			return false
 		}
 	}

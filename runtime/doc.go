@@ -9,6 +9,11 @@
 // The Agent talks to the API with a kubernetes.Interface and with nothing else, so it works the
 // same beside the control plane and on another machine.
 //
+// # Volumes
+//
+// Claims' volumes are folders of the machine (claims, fsgroup; localpath makes them for the provisioner pintle.dev/local-path)
+// or a storage driver's (csi). A pod that mounts /var/lib/kubelet gets the folder "kubelet" of DataDir: KubeletDir.
+//
 // # What ends when
 //
 // When Run's context ends, containers of an engine that can keep them run on and the next Run adopts

@@ -308,7 +308,7 @@ func expandAll(l []string, vars map[string]string) []string {
 // default/kubernetes, which InClusterConfig reads.
 func (a *Agent) serviceLinks(ctx context.Context, pod *corev1.Pod) (map[string]string, error) {
 	select {
-	case <-a.svcs.first:
+	case <-a.svcs.First():
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	case <-time.After(2 * time.Second):
@@ -341,7 +341,7 @@ func (a *Agent) serviceLinks(ctx context.Context, pod *corev1.Pod) (map[string]s
 		}
 	}
 	var master *corev1.Service
-	for _, s := range a.svcs.snapshot() {
+	for _, s := range a.svcs.Snapshot() {
 		if s.Namespace == "default" && s.Name == "kubernetes" {
 			master = s
 		}

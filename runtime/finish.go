@@ -14,6 +14,7 @@ func (w *worker) finish(ctx context.Context, pod *corev1.Pod) (bool, time.Durati
 	if !w.settled {
 		w.settled = true
 		w.pump.flush(ctx, 2*time.Second)
+		w.a.retryResizes()
 	}
 	w.stopProbers()
 	if w.engine != nil && w.looked && w.sandbox != nil {
@@ -36,6 +37,17 @@ func (w *worker) finish(ctx context.Context, pod *corev1.Pod) (bool, time.Durati
 			return false, time.Second
 		}
 	}
+	if !w.provided.end() {
+		return false, 200 * time.Millisecond
+	}
+	if err := w.a.unmountDrivers(ctx, w.uid); err != nil {
+		if now := w.a.cfg.Clock(); now.Sub(w.said["unmount"]) > mountSaid {
+			w.said["unmount"] = now
+			w.event(pod, corev1.EventTypeWarning, "FailedUnMount", err.Error())
+		}
+		return false, time.Second
+	}
+	w.a.release(w.uid)
 	if err := removeTree(w.a.podDir(w.uid)); err != nil {
 		w.log.Warn("remove volumes", "error", err)
 		return false, time.Second

@@ -50,6 +50,45 @@ func unmountBelow(dir string) error {
 	return errors.Join(errs...)
 }
 
+// makeShared makes mounts that containers make below dir appear on the machine, and the other way round.
+func makeShared(dir string) error {
+	b, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return fmt.Errorf("read mounts: %w", err)
+	}
+	shared, longest := false, -1
+	for line := range strings.Lines(string(b)) {
+		f := strings.Fields(line)
+		if len(f) < 7 {
+			continue
+		}
+		p := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(f[4])
+		if p != dir && p != "/" && !strings.HasPrefix(dir, p+"/") || len(p) < longest {
+			continue
+		}
+		longest, shared = len(p), slices.ContainsFunc(f[6:], func(o string) bool { return strings.HasPrefix(o, "shared:") })
+	}
+	if shared {
+		return nil
+	}
+	if err := unix.Mount(dir, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("mount %s on itself: %w", dir, err)
+	}
+	if err := unix.Mount("", dir, "", unix.MS_SHARED|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("share mounts below %s: %w", dir, err)
+	}
+	return nil
+}
+
+func filesystem(path string) (total, free, inodes, inodesFree int64, err error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0, 0, 0, 0, err
+	}
+	size := int64(st.Bsize)
+	return int64(st.Blocks) * size, int64(st.Bavail) * size, int64(st.Files), int64(st.Ffree), nil
+}
+
 func diskSpace(path string) (total, free int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {

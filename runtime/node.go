@@ -50,7 +50,7 @@ func (a *Agent) runNode(ctx context.Context) {
 		}
 	}
 	select {
-	case <-a.pods.first:
+	case <-a.pods.First():
 	case <-ctx.Done():
 		return
 	}
@@ -279,6 +279,9 @@ func (a *Agent) nodeStatus(ctx context.Context, old *corev1.Node) corev1.NodeSta
 		alloc[corev1.ResourceCPU] = q
 	}
 	st.Capacity, st.Allocatable = capacity, alloc
+	if d := a.drivers(); d != nil {
+		st.VolumesInUse = d.InUse()
+	}
 	a.mu.Lock()
 	a.alloc = alloc
 	a.mu.Unlock()

@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+
+	"github.com/pintle/pintle/runtime/internal/mirror"
 )
 
 // objectCache gets ConfigMaps and Secrets on demand. For a second an answer serves everybody: fifty
@@ -74,3 +76,5 @@ func (o *objectCache) secret(ctx context.Context, ns, name string) (*corev1.Secr
 	}
 	return v.(*corev1.Secret), nil
 }
+
+func objectKey(o metav1.Object) string { return mirror.Key(o) }

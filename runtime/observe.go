@@ -10,7 +10,8 @@ import (
 // mergeStatus keeps what others write into the status (conditions of other types) and takes the rest from ours.
 func mergeStatus(theirs, ours *corev1.PodStatus) corev1.PodStatus {
 	st := *ours.DeepCopy()
-	mine := map[corev1.PodConditionType]bool{corev1.PodReady: true, corev1.PodInitialized: true, corev1.ContainersReady: true, corev1.PodReadyToStartContainers: true}
+	mine := map[corev1.PodConditionType]bool{corev1.PodReady: true, corev1.PodInitialized: true, corev1.ContainersReady: true, corev1.PodReadyToStartContainers: true,
+		corev1.PodResizePending: true, corev1.PodResizeInProgress: true}
 	st.Conditions = slices.DeleteFunc(st.Conditions, func(c corev1.PodCondition) bool {
 		if mine[c.Type] {
 			return false
@@ -50,6 +51,8 @@ func (w *worker) attachEngine(ctx context.Context, pod *corev1.Pod) error {
 	for i := range boxes {
 		if boxes[i].ID == string(w.uid) {
 			w.sandbox, w.adopted, w.admitted = &boxes[i], true, true
+			had := statusSizes(pod)
+			w.give(had, podResources(had.on(pod)))
 			w.mu.Lock()
 			w.sandboxed = true
 			w.mu.Unlock()
@@ -110,7 +113,7 @@ func (w *worker) noteExit(c *Container) {
 
 func (w *worker) snapshot(pod *corev1.Pod, containers map[string]history) *snapshot {
 	s := &snapshot{pod: pod, sandbox: w.sandbox, containers: containers, probes: map[string]probeView{},
-		stopping: map[string]bool{}, postStart: map[string]bool{}, backoff: w.backoff, retry: w.retry,
+		stopping: map[string]bool{}, postStart: map[string]bool{}, resized: map[string]bool{}, backoff: w.backoff, retry: w.retry,
 		startedAt: w.started, refused: w.refused, now: w.a.cfg.Clock()}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -130,7 +133,7 @@ func (w *worker) report(s *snapshot, p plan) {
 	hold := w.killing || w.killed
 	w.mu.Unlock()
 	in := &statusInput{snapshot: s, plan: p, engine: w.engine.Name(), hostIPs: w.a.hostIPs(), waiting: w.waiting,
-		images: w.images, messages: w.messages, hold: hold || p.done, everExists: len(s.containers) > 0}
+		images: w.images, messages: w.messages, hold: hold || p.done, resize: w.resizeStatus(), everExists: len(s.containers) > 0}
 	if w.sandbox != nil {
 		for _, ip := range w.sandbox.IPs {
 			in.podIPs = append(in.podIPs, ip.String())

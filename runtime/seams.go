@@ -26,3 +26,11 @@ type CgroupStarter interface {
 	// that can't run.
 	StartContainerIn(ctx context.Context, id string, before func(cgroup string) error) error
 }
+
+// Resizer is an Engine that can change the limits of what runs. Zeros leave what is set: limits change, and don't go.
+type Resizer interface {
+	// ResizeContainer makes r the limits of a running container, without a restart.
+	ResizeContainer(ctx context.Context, id string, r Resources) error
+	// ResizeSandbox makes r the limits of all that a sandbox's containers use together.
+	ResizeSandbox(ctx context.Context, id string, r Resources) error
+}

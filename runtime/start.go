@@ -25,6 +25,7 @@ func (w *worker) createSandbox(ctx context.Context, pod *corev1.Pod) bool {
 			}
 		}
 		w.admitted = true
+		w.give(sizesOf(pod), podResources(pod))
 		w.mu.Lock()
 		w.sandboxed = true
 		w.mu.Unlock()
@@ -94,6 +95,14 @@ func protocol(p corev1.Protocol) corev1.Protocol {
 func (w *worker) mount(ctx context.Context, pod *corev1.Pod) bool {
 	if w.volumes != nil {
 		return true
+	}
+	if provided(pod) {
+		if ready, err := w.provided.ready(ctx, pod, w.adopted); !ready {
+			if err != nil && ctx.Err() == nil {
+				w.tellMount(pod, err)
+			}
+			return false
+		}
 	}
 	v := newVolumes(w)
 	if err := v.setUp(ctx, pod); err != nil {
@@ -182,6 +191,7 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, act action
 		}
 		return bad("RunContainerError", err.Error())
 	}
+	w.size.real[id] = c.Resources
 	w.eventFor(pod, c.Name, corev1.EventTypeNormal, "Started", "Container started")
 	w.succeed(c.Name)
 	if hook {
@@ -217,6 +227,8 @@ func (w *worker) startContainer(ctx context.Context, pod *corev1.Pod, act action
 			w.log.Debug("remove old container", "container", o.ID, "error", err)
 		}
 		delete(w.messages, o.ID)
+		delete(w.size.real, o.ID)
+		delete(w.size.stopped, o.ID)
 		delete(w.images, o.ID)
 		removeLogs(w.logPath(c.Name, o.Attempt))
 	}

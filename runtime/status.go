@@ -22,6 +22,7 @@ type statusInput struct {
 	hold       bool // the pod must not be reported ready: it is ending
 	podIPs     []string
 	resources  map[string]*corev1.ResourceRequirements
+	resize     resizeStatus
 	everExists bool
 }
 
@@ -74,6 +75,7 @@ func computeStatus(in *statusInput) corev1.PodStatus {
 		st.ContainerStatuses, st.InitContainerStatuses = pod.Status.ContainerStatuses, pod.Status.InitContainerStatuses
 	}
 	conditions(in, &st, initDone)
+	resizeConditions(in, &st)
 	if r := in.plan.failed; r != nil && r.disruption {
 		disrupt(&st, r.message, metav1.NewTime(in.now).Rfc3339Copy())
 	}
@@ -188,6 +190,9 @@ func containerStatus(in *statusInput, c *corev1.Container, old *corev1.Container
 	}
 	st.Started = &started
 	st.Resources = c.Resources.DeepCopy()
+	if has, ok := in.resize.real[last.ID]; ok && last.State == Running {
+		st.Resources = has.DeepCopy()
+	}
 	if len(c.Resources.Requests) == 0 && len(c.Resources.Limits) == 0 {
 		st.Resources = nil
 	} else {

@@ -72,10 +72,24 @@ func (v *volumes) setUpOne(ctx context.Context, pod *corev1.Pod, vol *corev1.Vol
 	case vol.EmptyDir != nil:
 		return v.emptyDir(pod, vol.EmptyDir, path)
 	case vol.HostPath != nil:
-		if err := checkHostPath(vol.HostPath); err != nil {
+		h := *vol.HostPath
+		h.Path = v.w.a.hostPath(h.Path)
+		if err := checkHostPath(&h); err != nil {
 			return err
 		}
-		v.hosts[vol.Name] = vol.HostPath.Path
+		if h.Path != vol.HostPath.Path && propagates(pod, vol.Name) {
+			if err := v.w.a.shareKubeletDir(); err != nil {
+				return err
+			}
+		}
+		v.hosts[vol.Name] = h.Path
+		return nil
+	case isProvided(pod, vol):
+		m, ok := v.w.provided.get(vol.Name)
+		if !ok {
+			return errors.New("the volume is not ready")
+		}
+		v.hosts[vol.Name] = m.path
 		return nil
 	case vol.ConfigMap != nil:
 		files = map[string]file{}

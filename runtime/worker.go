@@ -30,6 +30,7 @@ type worker struct {
 	admitted  bool
 	adopted   bool // containers ran before this agent
 	volumes   *volumes
+	provided  persistentVolumes
 	refreshAt time.Time
 	claimed   bool // Claim was asked and said yes
 	backoff   map[string]backoff
@@ -45,6 +46,7 @@ type worker struct {
 	said      map[string]time.Time
 	reported  bool // ready once, for the start-up histogram
 	panics    int
+	size      sizing
 	endTurn   func() // ends this pod's turn to start; nil: it has none
 
 	mu        sync.Mutex
@@ -74,9 +76,11 @@ func newWorker(a *Agent, pod *corev1.Pod) *worker {
 		notify: make(chan struct{}, 1), backoff: map[string]backoff{}, retry: map[string]time.Time{},
 		pause: map[string]time.Duration{}, waiting: map[string]corev1.ContainerStateWaiting{}, images: map[string]string{},
 		limited: map[string]bool{}, messages: map[string]string{}, said: map[string]time.Time{}, started: a.cfg.Clock(), probers: map[string]*prober{},
-		stopping: map[string]bool{}, postStart: map[string]bool{}, waiters: make(chan struct{}), live: map[string]Container{},
+		stopping: map[string]bool{}, postStart: map[string]bool{},
+		size: sizing{real: map[string]corev1.ResourceRequirements{}, stopped: map[string]bool{}}, waiters: make(chan struct{}), live: map[string]Container{},
 		devices: a.cfg.Devices != nil} // until it is over, for an agent of before may have claimed some
 	w.pump = newStatusPump(w)
+	w.provided.w = w
 	return w
 }
 
@@ -228,12 +232,14 @@ func (w *worker) step(ctx context.Context) (bool, time.Duration) {
 		w.event(pod, corev1.EventTypeWarning, "FailedCreatePodSandBox", "Failed to create pod sandbox: "+err.Error())
 		return false, w.fail("", time.Second)
 	}
+	pod = w.sized(pod)
 	containers, err := w.observe(ctx)
 	if err != nil {
 		w.log.Debug("observe", "error", err)
 		return false, 500 * time.Millisecond
 	}
 	s := w.snapshot(pod, containers)
+	w.actuate(ctx, pod, s)
 	w.syncProbers(ctx, s)
 	p := decide(s)
 	if !p.done && !w.claimDevices(ctx, pod) {
@@ -397,14 +403,22 @@ func (w *worker) grace(pod *corev1.Pod) time.Duration {
 
 // refresh brings volumes up to date with their objects, and returns when to do so again.
 func (w *worker) refresh(ctx context.Context, pod *corev1.Pod, p plan) time.Duration {
-	if w.volumes == nil || p.done || !w.volumes.changeable() && !limitsStorage(pod) {
+	now := w.a.cfg.Clock()
+	if w.volumes == nil && w.adopted && !p.done && w.sandbox != nil && provided(pod) {
+		// The pod runs; its drivers are to know again of what they have published.
+		if !w.mount(ctx, pod) {
+			delete(w.retry, "")
+			return w.a.cfg.RefreshInterval
+		}
+	}
+	if w.volumes == nil || p.done || !w.volumes.changeable() && !limitsStorage(pod) && !w.provided.renewed() {
 		return 0
 	}
-	now := w.a.cfg.Clock()
 	if w.refreshAt.IsZero() {
 		w.refreshAt = now.Add(w.a.cfg.RefreshInterval)
 	}
 	if !now.Before(w.refreshAt) {
+		w.provided.renew(ctx, pod)
 		if err := w.volumes.setUp(ctx, pod); err != nil {
 			w.event(pod, corev1.EventTypeWarning, "FailedMount", err.Error())
 		}

@@ -69,6 +69,55 @@ func (e *Engine) SetCPUs(_ context.Context, id, cpus, nodes string) error {
 	return nil
 }
 
+// ResizeContainer implements runtime.Resizer. It writes the cgroup itself, as SetCPUs does: an update by runc would
+// bring back the CPUs that the container was made with.
+func (e *Engine) ResizeContainer(_ context.Context, id string, r runtime.Resources) error {
+	x := e.get(id)
+	if x == nil {
+		return fmt.Errorf("resize container %s: %w", id, runtime.ErrNotFound)
+	}
+	x.op.Lock() // it can't end and take its cgroup with it meanwhile
+	defer x.op.Unlock()
+	if x.gone || x.State != runtime.Running {
+		return fmt.Errorf("resize container %s: it isn't running: %w", id, runtime.ErrNotFound)
+	}
+	if err := setCgroup(x.Cgroup, r); err != nil {
+		return fmt.Errorf("resize container %s: %w", id, err)
+	}
+	e.mu.Lock()
+	r.CPUSet, r.MemSet, r.HugePages, r.OOMScoreAdj = x.Spec.Resources.CPUSet, x.Spec.Resources.MemSet, x.Spec.Resources.HugePages, x.Spec.Resources.OOMScoreAdj
+	x.Spec.Resources = r
+	e.mu.Unlock()
+	return e.save(x)
+}
+
+// ResizeSandbox implements runtime.Resizer.
+func (e *Engine) ResizeSandbox(_ context.Context, id string, r runtime.Resources) error {
+	e.mu.Lock()
+	s := e.sandboxes[id]
+	e.mu.Unlock()
+	if s == nil {
+		return fmt.Errorf("resize sandbox %s: %w", id, runtime.ErrNotFound)
+	}
+	s.op.Lock()
+	defer s.op.Unlock()
+	if s.Spec.CgroupPath == "" {
+		return nil
+	}
+	if err := setCgroup(e.podCgroup(s.Spec.CgroupPath), r); err != nil {
+		return fmt.Errorf("resize sandbox %s: %w", id, err)
+	}
+	return nil
+}
+
+// setCgroup changes the limits of a cgroup that is there.
+func setCgroup(path string, r runtime.Resources) error {
+	if _, err := os.Stat(cgroupFolder(path)); err != nil {
+		return fmt.Errorf("find its cgroup: %w", err)
+	}
+	return makePodCgroup(path, r)
+}
+
 // makePodCgroup creates the pod's cgroup with its sums as limits. runc makes the containers' below it.
 func makePodCgroup(path string, r runtime.Resources) error {
 	if cgroupV2() {

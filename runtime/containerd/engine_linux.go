@@ -48,7 +48,10 @@ type Engine struct {
 	subs       map[chan runtime.ContainerEvent]struct{}
 }
 
-var _ runtime.Engine = (*Engine)(nil)
+var (
+	_ runtime.Engine  = (*Engine)(nil)
+	_ runtime.Resizer = (*Engine)(nil)
+)
 
 // New checks cfg and that the machine has what is needed. It starts and changes nothing.
 func New(cfg Config) (*Engine, error) {

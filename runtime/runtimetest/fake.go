@@ -2,6 +2,7 @@
 package runtimetest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pintle/pintle/runtime"
@@ -25,6 +27,8 @@ type FakeEngine struct {
 	OnDial func(sandbox string, port uint16) (net.Conn, error)
 	// IgnoreTerm makes containers survive SIGTERM.
 	IgnoreTerm bool
+	// Memory is what Stats says that each container uses, in bytes; 0: 1 MiB.
+	Memory atomic.Uint64
 
 	name string
 
@@ -267,6 +271,39 @@ func (f *FakeEngine) SetCPUs(_ context.Context, id, cpus, nodes string) error {
 	return nil
 }
 
+// ResizeContainer implements runtime.Resizer.
+func (f *FakeEngine) ResizeContainer(_ context.Context, id string, r runtime.Resources) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.call("ResizeContainer", id); err != nil {
+		return err
+	}
+	s, ok := f.specs[id]
+	if !ok {
+		return runtime.ErrNotFound
+	}
+	r.CPUSet, r.MemSet = s.Resources.CPUSet, s.Resources.MemSet
+	s.Resources = r
+	f.specs[id] = s
+	return nil
+}
+
+// ResizeSandbox implements runtime.Resizer.
+func (f *FakeEngine) ResizeSandbox(_ context.Context, id string, r runtime.Resources) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if err := f.call("ResizeSandbox", id); err != nil {
+		return err
+	}
+	s, ok := f.boxSpecs[id]
+	if !ok {
+		return runtime.ErrNotFound
+	}
+	s.Resources = r
+	f.boxSpecs[id] = s
+	return nil
+}
+
 // StartContainerIn implements runtime.CgroupStarter: the cgroup's folder is /cgroup/ID.
 func (f *FakeEngine) StartContainerIn(ctx context.Context, id string, before func(cgroup string) error) error {
 	if err := before("/cgroup/" + id); err != nil {
@@ -398,5 +435,5 @@ func (f *FakeEngine) Dial(_ context.Context, sandbox string, port uint16) (net.C
 
 // Stats implements runtime.Engine.
 func (f *FakeEngine) Stats(context.Context, string) (runtime.Stats, error) {
-	return runtime.Stats{Time: time.Now(), CPUNanos: 1e9, MemoryBytes: 1 << 20}, nil
+	return runtime.Stats{Time: time.Now(), CPUNanos: 1e9, MemoryBytes: cmp.Or(f.Memory.Load(), 1<<20)}, nil
 }

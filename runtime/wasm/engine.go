@@ -67,6 +67,7 @@ type Engine struct {
 var (
 	_ runtime.Engine   = (*Engine)(nil)
 	_ runtime.Preparer = (*Engine)(nil)
+	_ runtime.Resizer  = (*Engine)(nil)
 )
 
 type sandbox struct {

@@ -318,6 +318,13 @@ func (m *meter) init(quota, period time.Duration) {
 	m.credit = m.burst
 }
 
+// set makes another quota the meter's from now on.
+func (m *meter) set(quota, period time.Duration) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.init(quota, period)
+}
+
 func (m *meter) start(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

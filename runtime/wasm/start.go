@@ -77,7 +77,8 @@ type prepared struct {
 }
 
 func (e *Engine) prepare(ctx context.Context, c *container, cache wazero.CompilationCache, compiler *compiler) (p *prepared, err error) {
-	p = &prepared{memory: &boundedMemory{limit: uint64(max(c.spec.Resources.MemoryLimit, 0))}}
+	p = &prepared{memory: &boundedMemory{}}
+	p.memory.limit.Store(uint64(max(c.spec.Resources.MemoryLimit, 0)))
 	args, file, err := e.argv(c)
 	if err != nil {
 		return nil, err
@@ -108,8 +109,8 @@ func (e *Engine) prepare(ctx context.Context, c *container, cache wazero.Compila
 		return nil, fmt.Errorf("compile module: %w", err)
 	}
 	for _, m := range p.compiled.ExportedMemories() {
-		if least := uint64(m.Min()) << 16; p.memory.limit > 0 && least > p.memory.limit {
-			return nil, fmt.Errorf("resources.limits.memory: the module needs %d bytes to start, the limit is %d", least, p.memory.limit)
+		if least, limit := uint64(m.Min())<<16, p.memory.limit.Load(); limit > 0 && least > limit {
+			return nil, fmt.Errorf("resources.limits.memory: the module needs %d bytes to start, the limit is %d", least, limit)
 		}
 	}
 	if p.compiled.ExportedFunctions()["_start"] == nil {
@@ -189,6 +190,7 @@ func (p *prepared) close() {
 		p.log.close()
 	}
 	_ = p.runtime.Close(context.Background())
+	p.memory.release()
 }
 
 // finish records the end and says so once everything of the guest is closed.
