@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/client-go/kubernetes"
@@ -55,7 +56,9 @@ type Config struct {
 	// KeepRules leaves Service rules on the host when Run ends, so that connections through them
 	// go on while the control plane restarts. Teardown removes them.
 	KeepRules bool
-	Logger    *slog.Logger
+	// HoldFor is the longest that a connection or request waits for a pod of a Service that is scaled to zero; 0 is 60 s.
+	HoldFor time.Duration
+	Logger  *slog.Logger
 	// Metrics registers the proxy's metrics; nil registers none.
 	Metrics prometheus.Registerer
 }

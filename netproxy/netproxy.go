@@ -24,6 +24,7 @@ import (
 	"github.com/pintle/pintle/netproxy/ingress"
 	"github.com/pintle/pintle/netproxy/nft"
 	"github.com/pintle/pintle/netproxy/services"
+	"github.com/pintle/pintle/netproxy/standby"
 	"github.com/pintle/pintle/netproxy/userspace"
 )
 
@@ -35,6 +36,7 @@ type Proxy struct {
 	reason string
 	ready  chan struct{}
 	user   *userspace.Proxy // nil in nft mode
+	desk   *standby.Desk
 	met    *metrics
 
 	mu    sync.Mutex // guards table
@@ -47,6 +49,7 @@ type Proxy struct {
 	left       map[netip.Addr]time.Time // when addresses left programmed; the latest only
 	changed    chan struct{}            // closed and replaced when programmed changes
 	ing        *ingress.Controller
+	rules      *nft.Proxy // nil while there are none
 	dnsAt      netip.AddrPort
 	httpAt     []net.Addr
 	httpsAt    []net.Addr
@@ -75,8 +78,9 @@ func New(cfg Config) (*Proxy, error) {
 			return nil, fmt.Errorf("netproxy: mode nft: %w", err)
 		}
 	}
+	p.desk = standby.New(standby.Config{Client: cfg.Client, NodeName: cfg.NodeName, Logger: cfg.Logger, Used: p.used, Deadline: cfg.HoldFor})
 	if p.mode == Userspace {
-		p.user = userspace.New(userspace.Config{Address: cfg.UserspaceAddress, Dial: cfg.Dial, Logger: cfg.Logger})
+		p.user = userspace.New(userspace.Config{Address: cfg.UserspaceAddress, Dial: cfg.Dial, Standby: p.desk, Logger: cfg.Logger})
 	}
 	var err error
 	if p.met, err = newMetrics(cfg.Metrics); err != nil {
@@ -136,7 +140,7 @@ func (p *Proxy) Teardown() error {
 		return err
 	}
 	defer n.Close()
-	return errors.Join(n.Teardown(), p.dropHost())
+	return errors.Join(n.Teardown(), p.dropHost(), holdAddresses(addressLabel(p.cfg.Name+"/"+p.cfg.NodeName), nil))
 }
 
 func (p *Proxy) nftConfig() nft.Config {
@@ -170,6 +174,14 @@ func (p *Proxy) Run(ctx context.Context) (err error) {
 			return err
 		}
 		plane = n
+		p.stateMu.Lock()
+		p.rules = n
+		p.stateMu.Unlock()
+		if at := p.holdAt(); at.IsValid() {
+			held := newHeldPlane(n, at, p.desk, &p.cfg)
+			defer held.holder.Close()
+			plane = held
+		}
 	} else {
 		defer p.user.Close()
 	}
@@ -214,7 +226,18 @@ func (p *Proxy) Run(ctx context.Context) (err error) {
 			return nil
 		}
 	}
-	p.serviceLoop(ctx, plane, zone, ing)
+	var held *announcements
+	if p.mode == NFT {
+		label := addressLabel(p.cfg.Name + "/" + p.cfg.NodeName)
+		held = &announcements{log: p.log, by: map[services.Key][]netip.Addr{}, hold: func(want []netip.Addr) error { return holdAddresses(label, want) }}
+		defer func() {
+			if !p.cfg.KeepRules {
+				err = errors.Join(err, held.hold(nil))
+			}
+		}()
+	}
+	g.Go(func() error { return p.desk.Run(ctx) })
+	p.serviceLoop(ctx, plane, zone, ing, held)
 	return nil
 }
 
@@ -298,7 +321,7 @@ type repairer interface {
 }
 
 // serviceLoop programs changes as they come; those that come meanwhile make the next batch.
-func (p *Proxy) serviceLoop(ctx context.Context, plane dataPlane, zone *dns.Zone, ing *ingress.Controller) {
+func (p *Proxy) serviceLoop(ctx context.Context, plane dataPlane, zone *dns.Zone, ing *ingress.Controller, held *announcements) {
 	first := true
 	var pending []services.Change
 	var tick <-chan time.Time
@@ -317,6 +340,7 @@ func (p *Proxy) serviceLoop(ctx context.Context, plane dataPlane, zone *dns.Zone
 		if len(changes) > 0 || len(pending) > 0 || first {
 			start := time.Now()
 			zone.Apply(changes)
+			p.desk.Mark(changes)
 			if ing != nil {
 				ing.SetServices(changes)
 			}
@@ -333,8 +357,10 @@ func (p *Proxy) serviceLoop(ctx context.Context, plane dataPlane, zone *dns.Zone
 					continue
 				}
 			}
+			held.apply(pending)
 			p.met.programmed(len(changes), time.Since(start))
 			p.account(pending)
+			p.desk.Wake(pending)
 			pending = nil
 			if first {
 				first = false
@@ -467,7 +493,7 @@ func (p *Proxy) openIngress() (*ingress.Controller, error) {
 		*x.to = append(*x.to, l)
 	}
 	ing, err := ingress.New(ingress.Config{HTTP: http, HTTPS: https, HTTPSPort: c.HTTPSPort, Class: c.Class, Default: c.DefaultCertificate, MaxBody: c.MaxBody,
-		Dial: p.cfg.Dial, Client: p.cfg.Client, Addresses: p.cfg.NodeIPs, Name: p.cfg.NodeName, Logger: p.log})
+		Dial: p.cfg.Dial, Client: p.cfg.Client, Addresses: p.cfg.NodeIPs, Name: p.cfg.NodeName, Standby: p.desk, Logger: p.log})
 	if err != nil {
 		closeAll()
 		return nil, err

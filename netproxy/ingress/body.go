@@ -113,6 +113,7 @@ type streamBody struct {
 	ended  bool
 	o      *Options
 	left   int
+	end    func() // its request is no longer open
 }
 
 func (s *streamBody) Read(p []byte) (int, error) {
@@ -135,6 +136,7 @@ func (s *streamBody) Read(p []byte) (int, error) {
 }
 
 func (s *streamBody) Close() error {
+	defer s.end()
 	s.client.await(nil)
 	s.client.disarmWrite()
 	if s.ended && s.keep {

@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/pintle/pintle/netproxy/services"
+	"github.com/pintle/pintle/netproxy/standby"
 )
 
 // ControllerName is what an IngressClass names to be served here.
@@ -46,8 +47,10 @@ type Config struct {
 	// Addresses are published in Ingresses' status.
 	Addresses []netip.Addr
 	// Name stands in events as the reporting instance.
-	Name   string
-	Logger *slog.Logger
+	Name string
+	// Standby holds requests for Services that are scaled to zero; nil: none is held.
+	Standby *standby.Desk
+	Logger  *slog.Logger
 }
 
 // Controller serves Ingresses. See the package comment.
@@ -187,7 +190,7 @@ func (c *Controller) compileLocked() {
 		if u := ups[id]; u != nil {
 			return u
 		}
-		u := &upstream{}
+		u := &upstream{zero: c.cfg.Standby.Of(b.Key)}
 		ups[id] = u
 		if s := c.services[b.Key]; s != nil {
 			for i := range s.Ports {

@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -115,7 +116,7 @@ func (c *Controller) serveFast(rc *fasthttp.RequestCtx) {
 	}
 	c.log.Debug("ingress request failed", "ingress", r.ingress.String(), "err", err)
 	rc.Response.Reset()
-	rc.Error(fasthttp.StatusMessage(code)+"\n", code)
+	rc.Error(cmp.Or(held(err), fasthttp.StatusMessage(code))+"\n", code)
 	if c.closed.Load() {
 		rc.SetConnectionClose()
 	}

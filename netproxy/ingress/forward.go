@@ -25,12 +25,26 @@ func (c *Controller) forwardFast(rc *fasthttp.RequestCtx, r *route, to *target, 
 	var failed []*endpoint
 	var last error = errNoEndpoint
 	stale := 0
+	to.end = r.backend.zero.Begin()
+	defer func() {
+		if !to.streams { // else with its stream
+			to.end()
+		}
+	}()
 	for {
 		e := r.backend.pick(failed)
 		if e == nil {
 			// The state may have been swapped since: look once more, with the endpoints of now.
 			if now := c.state.Load().table.match(hostOnly(string(req.Host())), string(rc.Path())); now != nil && now.backend != r.backend && now.ingress == r.ingress {
 				r = now
+				continue
+			}
+			now, err := c.await(ctx, r, hostOnly(string(req.Host())), string(rc.Path()))
+			if err != nil {
+				return err
+			}
+			if now != nil {
+				r, failed = now, nil
 				continue
 			}
 			return last
@@ -130,7 +144,10 @@ func (c *Controller) roundTrip(rc *fasthttp.RequestCtx, r *route, e *endpoint, c
 		rc.HijackSetNoResponse(true)
 		conns := c.fast.Load()
 		conns.wg.Add(1) // while the request's own goroutine still counts
+		to.streams = true
+		end := to.end
 		rc.Hijack(func(client net.Conn) {
+			defer end()
 			defer conns.wg.Done()
 			splice(*c.ctx.Load(), client, conn, head)
 		})
@@ -159,8 +176,8 @@ func (c *Controller) roundTrip(rc *fasthttp.RequestCtx, r *route, e *endpoint, c
 			src, keep = conn.br, false
 		}
 		resp.ImmediateHeaderFlush = true
-		streaming = true
-		resp.SetBodyStream(&streamBody{src: src, conn: conn, e: e, client: to.client, keep: keep, o: o, left: n}, max(n, -1))
+		streaming, to.streams = true, true
+		resp.SetBodyStream(&streamBody{src: src, conn: conn, e: e, client: to.client, keep: keep, o: o, left: n, end: to.end}, max(n, -1))
 		return true, nil
 	}
 	to.client.await(nil)

@@ -13,6 +13,8 @@ import (
 type target struct {
 	client    *tracked
 	uri, host []byte
+	end       func() // the request is no longer open
+	streams   bool   // its answer goes on after it was forwarded
 }
 
 // ours says whether a request's header is one that the ingress alone sets, or that concerns one

@@ -1,6 +1,7 @@
 package ingress
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"log/slog"
@@ -46,7 +47,7 @@ func (c *Controller) serveSlow(w http.ResponseWriter, req *http.Request) {
 	proxy := httputil.ReverseProxy{
 		FlushInterval: -1,
 		ErrorLog:      slog.NewLogLogger(slog.DiscardHandler, slog.LevelDebug),
-		Transport:     &slowTransport{c: c, r: r},
+		Transport:     &slowTransport{c: c, r: r, host: host, path: path},
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host = "http", "endpoint"
 			if r.opts.BackendProtocol == "HTTPS" || r.opts.BackendProtocol == "GRPCS" {
@@ -86,16 +87,18 @@ func (c *Controller) serveSlow(w http.ResponseWriter, req *http.Request) {
 				code = http.StatusGatewayTimeout
 			}
 			c.log.Debug("ingress request failed", "ingress", r.ingress.String(), "err", err)
-			http.Error(w, http.StatusText(code), code)
+			http.Error(w, cmp.Or(held(err), http.StatusText(code)), code)
 		},
 	}
+	defer r.backend.zero.Begin()()
 	proxy.ServeHTTP(w, req)
 }
 
 // slowTransport picks the endpoint, and another when nothing was sent.
 type slowTransport struct {
-	c *Controller
-	r *route
+	c          *Controller
+	r          *route
+	host, path string // that were matched
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -111,6 +114,14 @@ func (t *slowTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	for {
 		e := t.r.backend.pick(failed)
 		if e == nil {
+			now, err := t.c.await(req.Context(), t.r, t.host, t.path)
+			if err != nil {
+				return nil, err
+			}
+			if now != nil {
+				t.r, failed = now, nil
+				continue
+			}
 			return nil, last
 		}
 		resp, err := e.transport(&t.r.opts, !idempotent).RoundTrip(req)

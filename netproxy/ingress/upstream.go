@@ -12,12 +12,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/pintle/pintle/netproxy/standby"
 )
 
 // upstream is the endpoints of one backend. Immutable but for the turn.
 type upstream struct {
 	eps  []*endpoint
 	next atomic.Uint32
+	zero *standby.Entry // nil: its Service isn't scaled to zero
 }
 
 // endpoint is one address with its kept connections. It is shared by all routes and states that

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"time"
 
 	"github.com/pintle/pintle/netproxy/services"
 )
@@ -21,6 +22,9 @@ func New(Config) (*Proxy, error) { return nil, Available() }
 
 // Apply returns ErrUnsupported.
 func (*Proxy) Apply(context.Context, []services.Change) error { return Available() }
+
+// Used returns ErrUnsupported.
+func (*Proxy) Used([]*services.Service) (map[services.Key]time.Time, error) { return nil, Available() }
 
 // Teardown returns nil.
 func (*Proxy) Teardown() error { return nil }

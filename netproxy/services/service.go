@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Key names a Service.
@@ -21,14 +22,20 @@ type Service struct {
 	// ClusterIPs are the IPv4 virtual addresses; empty for headless and ExternalName Services.
 	ClusterIPs []netip.Addr
 	// ExternalIPs are spec.externalIPs and the load balancer's addresses.
-	ExternalIPs  []netip.Addr
+	ExternalIPs []netip.Addr
+	// Announced are those of the load balancer's addresses that this node answers for on its network.
+	Announced    []netip.Addr
 	Headless     bool
 	ExternalName string
 	// Affinity is how long a client keeps its endpoint; 0 is no affinity.
 	Affinity time.Duration
 	// ExternalLocal is externalTrafficPolicy Local.
 	ExternalLocal bool
-	Ports         []Port
+	// ScaleToZero is after how long without use the Service's workload may be scaled to zero; 0: never. Then what comes
+	// while it has no endpoint is held.
+	ScaleToZero time.Duration
+	UID         types.UID
+	Ports       []Port
 }
 
 // Port is one port of a Service.
@@ -54,14 +61,22 @@ type Endpoint struct {
 	Ready, Serving, Terminating bool
 }
 
+// KeyOr is the key of s, or of o where s is nil.
+func (s *Service) KeyOr(o *Service) Key {
+	if s == nil {
+		return o.Key
+	}
+	return s.Key
+}
+
 // Equal says whether both resolve alike.
 func (s *Service) Equal(o *Service) bool {
 	if s == nil || o == nil {
 		return s == o
 	}
 	return s.Key == o.Key && s.Headless == o.Headless && s.ExternalName == o.ExternalName &&
-		s.Affinity == o.Affinity && s.ExternalLocal == o.ExternalLocal &&
-		slices.Equal(s.ClusterIPs, o.ClusterIPs) && slices.Equal(s.ExternalIPs, o.ExternalIPs) &&
+		s.Affinity == o.Affinity && s.ExternalLocal == o.ExternalLocal && s.ScaleToZero == o.ScaleToZero && s.UID == o.UID &&
+		slices.Equal(s.ClusterIPs, o.ClusterIPs) && slices.Equal(s.ExternalIPs, o.ExternalIPs) && slices.Equal(s.Announced, o.Announced) &&
 		slices.EqualFunc(s.Ports, o.Ports, func(a, b Port) bool {
 			return a.Name == b.Name && a.Protocol == b.Protocol && a.Port == b.Port && a.NodePort == b.NodePort &&
 				a.AppProtocol == b.AppProtocol && slices.Equal(a.Endpoints, b.Endpoints) &&
@@ -69,13 +84,16 @@ func (s *Service) Equal(o *Service) bool {
 		})
 }
 
+// annotationAnnouncedBy names the node that answers for the load balancer's addresses: the control plane chooses it.
+const annotationAnnouncedBy = "networking.pintle.dev/announced-by"
+
 // defaultAffinity is Kubernetes' default of sessionAffinityConfig.clientIP.timeoutSeconds.
 const defaultAffinity = 3 * time.Hour
 
 // Resolve decides for one Service which endpoints get its connections on the named node.
 // Addresses that are not IPv4 are left out. Pure.
 func Resolve(svc *corev1.Service, list []*discoveryv1.EndpointSlice, node string) *Service {
-	s := &Service{Key: Key{svc.Namespace, svc.Name}, ExternalLocal: svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal}
+	s := &Service{Key: Key{svc.Namespace, svc.Name}, UID: svc.UID, ExternalLocal: svc.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal}
 	if svc.Spec.Type == corev1.ServiceTypeExternalName {
 		s.ExternalName = svc.Spec.ExternalName
 		return s
@@ -89,10 +107,16 @@ func Resolve(svc *corev1.Service, list []*discoveryv1.EndpointSlice, node string
 		}
 		s.ClusterIPs = addrs(ips)
 	}
+	if !s.Headless {
+		s.ScaleToZero, _ = ScaleToZeroAfter(svc.Annotations)
+	}
 	s.ExternalIPs = addrs(svc.Spec.ExternalIPs)
 	for _, in := range svc.Status.LoadBalancer.Ingress {
 		if in.IPMode == nil || *in.IPMode == corev1.LoadBalancerIPModeVIP {
 			s.ExternalIPs = append(s.ExternalIPs, addrs([]string{in.IP})...)
+			if node != "" && svc.Annotations[annotationAnnouncedBy] == node {
+				s.Announced = append(s.Announced, addrs([]string{in.IP})...)
+			}
 		}
 	}
 	slices.SortFunc(s.ExternalIPs, netip.Addr.Compare)
@@ -115,7 +139,11 @@ func Resolve(svc *corev1.Service, list []*discoveryv1.EndpointSlice, node string
 		}
 		p.Endpoints = endpointsOf(list, p.Name, p.Protocol, uint16(sp.Port), s.Headless)
 		all := func(Endpoint) bool { return true }
+		ready := func(e Endpoint) bool { return e.Ready }
 		local := func(e Endpoint) bool { return e.Node == node }
+		if s.ScaleToZero > 0 { // what comes while the last ones end is held: they may end before they answer
+			all, local = ready, func(e Endpoint) bool { return e.Ready && e.Node == node }
+		}
 		p.Cluster = choose(p.Endpoints, all)
 		p.Internal, p.External = p.Cluster, p.Cluster
 		if internalLocal {

@@ -3,5 +3,5 @@
 //
 // Connections are spliced to an endpoint that is chosen when they open, live on when endpoints
 // change, and pass each half's end on. A port without endpoints refuses connections and datagrams at
-// once. SCTP is not carried; a warning says so. A Proxy is safe for concurrent use.
+// once, unless the Service is one that is scaled to zero: then TCP connections wait for an endpoint. SCTP is not carried; a warning says so. A Proxy is safe for concurrent use.
 package userspace

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/pintle/pintle/netproxy/services"
+	"github.com/pintle/pintle/netproxy/standby"
 )
 
 // Config of a Proxy; the zero value is usable.
@@ -23,8 +24,10 @@ type Config struct {
 	// Address is where listeners are opened; the default is 127.0.0.1.
 	Address netip.Addr
 	// Dial reaches endpoints; nil is a net.Dialer.
-	Dial   func(ctx context.Context, network, address string) (net.Conn, error)
-	Logger *slog.Logger
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Standby holds what comes for Services that are scaled to zero; nil: nothing is held.
+	Standby *standby.Desk
+	Logger  *slog.Logger
 }
 
 // Mapping is one stand-in.
@@ -130,7 +133,7 @@ func (p *Proxy) Apply(_ context.Context, changes []services.Change) error {
 				p.ports[k] = pt
 			}
 			pt.set(want.eps, want.affinity)
-			if err := pt.hush(k, len(want.eps) == 0); err != nil {
+			if err := pt.hush(k, len(want.eps) == 0 && !(want.held && p.cfg.Standby != nil && k.proto == corev1.ProtocolTCP)); err != nil {
 				errs = errors.Join(errs, err)
 			}
 		}
@@ -165,6 +168,7 @@ type front struct {
 	mapping  Mapping
 	eps      []netip.AddrPort
 	affinity time.Duration
+	held     bool // what comes while there are no endpoints waits for one
 }
 
 func fronts(s *services.Service) map[portKey]front {
@@ -178,7 +182,7 @@ func fronts(s *services.Service) map[portKey]front {
 			continue
 		}
 		add := func(a netip.AddrPort, eps []netip.AddrPort) {
-			out[portKey{a, sp.Protocol}] = front{Mapping{Service: s.Key, PortName: sp.Name, Protocol: sp.Protocol, Address: a}, eps, s.Affinity}
+			out[portKey{a, sp.Protocol}] = front{Mapping{Service: s.Key, PortName: sp.Name, Protocol: sp.Protocol, Address: a}, eps, s.Affinity, s.ScaleToZero > 0}
 		}
 		for _, ip := range s.ClusterIPs {
 			add(netip.AddrPortFrom(ip, sp.Port), sp.Internal)

@@ -38,12 +38,26 @@ func (pt *port) openTCP(a netip.AddrPort) error {
 	return nil
 }
 
+// maxWaits is how often a connection waits for an endpoint, each of which may be gone again when it is dialled.
+const maxWaits = 3
+
 func (pt *port) splice(c *net.TCPConn) {
 	defer c.Close()
 	var failed []netip.AddrPort
 	client := c.RemoteAddr().(*net.TCPAddr).AddrPort().Addr()
+	entry := pt.p.cfg.Standby.Of(pt.mapping.Service)
+	defer entry.Begin()()
+	// Another port of the Service may have endpoints, or another node, and then there is nothing to wait for.
+	waits := maxWaits
 	for {
 		to, ok := pt.pick(client, failed)
+		if !ok && entry != nil && pt.bare() && waits > 0 {
+			waits--
+			if err := entry.Wait(pt.p.ctx); err == nil {
+				failed = nil // of before
+				continue
+			}
+		}
 		if !ok {
 			c.SetLinger(0) // a reset, as a refused connection would be
 			return
@@ -60,6 +74,13 @@ func (pt *port) splice(c *net.TCPConn) {
 		join(pt.p.ctx, c, up)
 		return
 	}
+}
+
+// bare says whether there are no endpoints at all.
+func (pt *port) bare() bool {
+	pt.mu.Lock()
+	defer pt.mu.Unlock()
+	return len(pt.eps) == 0
 }
 
 type closeWriter interface{ CloseWrite() error }
