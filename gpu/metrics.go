@@ -220,6 +220,9 @@ func (c *collector) labels(inv *Inventory, d *Device, m *device.MIGInstance, cla
 	return out
 }
 
+// Collector collects the metrics for another registry than Config.Metrics: the node shows its pods' there.
+func (m *Manager) Collector() prometheus.Collector { return newCollector(m) }
+
 // registerMetrics registers for as long as Run runs.
 func (m *Manager) registerMetrics() (unregister func(), err error) {
 	if m.cfg.Metrics == nil {
