@@ -37,7 +37,7 @@ func startAppliance(ctx context.Context, w *workshop) (p *process, client *kuber
 		return nil, nil, err
 	}
 	archive := servedArchive(w)
-	if err := packServed(served, archive); err != nil {
+	if err := packProgram(served, archive, servedImage, runtime.GOOS, runtime.GOARCH); err != nil {
 		return nil, nil, fmt.Errorf("pack the image: %w", err)
 	}
 	dir, err := w.folder("appliance")
@@ -68,8 +68,8 @@ func startAppliance(ctx context.Context, w *workshop) (p *process, client *kuber
 // servedArchive is where the image of the measured pods lies.
 func servedArchive(w *workshop) string { return filepath.Join(w.dir, "served.tar") }
 
-// packServed writes an image archive whose root filesystem is the one static program.
-func packServed(program, archive string) error {
+// packProgram writes an image archive whose root filesystem is the one static program.
+func packProgram(program, archive, image, goos, goarch string) error {
 	content, err := os.ReadFile(program)
 	if err != nil {
 		return err
@@ -89,23 +89,23 @@ func packServed(program, archive string) error {
 	if err != nil {
 		return err
 	}
-	image, err := mutate.AppendLayers(empty.Image, layer)
+	img, err := mutate.AppendLayers(empty.Image, layer)
 	if err != nil {
 		return err
 	}
-	config, err := image.ConfigFile()
+	config, err := img.ConfigFile()
 	if err != nil {
 		return err
 	}
 	config = config.DeepCopy()
-	config.OS, config.Architecture = "linux", runtime.GOARCH
+	config.OS, config.Architecture = goos, goarch
 	config.Config = v1.Config{Entrypoint: []string{"/served"}}
-	if image, err = mutate.ConfigFile(image, config); err != nil {
+	if img, err = mutate.ConfigFile(img, config); err != nil {
 		return err
 	}
-	tag, err := name.NewTag(servedImage)
+	tag, err := name.NewTag(image)
 	if err != nil {
 		return err
 	}
-	return tarball.WriteToFile(archive, tag, image)
+	return tarball.WriteToFile(archive, tag, img)
 }

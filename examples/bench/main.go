@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -32,8 +33,8 @@ func measurements() []measurement {
 		startMeasurement(), memoryMeasurement(), servicesMeasurement(),
 		dnsMeasurement(), ingressMeasurement(), podsMeasurement(), binaryMeasurement(),
 		callsMeasurement("store", 1), stateMeasurement(), callsMeasurement("cluster", 3), failoverMeasurement(),
-		policiesMeasurement(1), policiesMeasurement(2), gpuMeasurement(),
-	}, schedulerMeasurements()...)
+		policiesMeasurement(1), policiesMeasurement(2), foreignMeasurement(), gpuMeasurement(),
+	}, slices.Concat(schedulerMeasurements(), workloadMeasurements())...)
 }
 
 func main() {

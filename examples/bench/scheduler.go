@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/pintle/pintle/policies/sdk/sdktest"
@@ -28,7 +29,7 @@ func schedulerMeasurements() (all []measurement) {
 	rate := func(row string, target float64) func(map[string]float64) []Row {
 		return func(v map[string]float64) []Row {
 			p50, p99 := Row{Row: row + " p50", Unit: "µs", Pintle: value(v, "p50")}, Row{Row: row + " p99", Unit: "µs", Pintle: value(v, "p99")}
-			if target > 0 {
+			if strings.HasSuffix(row, " on 5000 nodes") && !strings.Contains(row, "preemption") {
 				p99.below = 1000
 			}
 			return []Row{reached(Row{Row: row, Unit: "1/s", Pintle: value(v, "rate")}, target), p50, p99}
@@ -64,6 +65,10 @@ func schedulerMeasurements() (all []measurement) {
 		}})
 	}
 	cells = append(cells,
+		cell{"gangs of 64 pods on 5000 nodes", []string{"gangs", "5000", "200"}, func(v map[string]float64) []Row {
+			return []Row{{Row: "gangs of 64 pods on 5000 nodes", Unit: "pods/s", Pintle: value(v, "rate"), Note: "200 groups that wait, each placed whole; nothing is stored"},
+				{Row: "gangs of 64 pods on 5000 nodes: the first is bound", Unit: "ms", Pintle: value(v, "first")}}
+		}},
 		cell{"end to end: 10000 equal pods on 5000 nodes", []string{"endtoend", "5000", "10000"}, func(v map[string]float64) []Row {
 			row := Row{Row: "end to end: 10000 equal pods on 5000 nodes", Unit: "1/s", Pintle: value(v, "bound"), Peer: number(kubeScheduler),
 				PeerName: "kube-scheduler 1.37", ratioAbove: 10, Note: "kube-scheduler: known figure, not run here"}

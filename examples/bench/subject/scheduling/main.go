@@ -4,6 +4,7 @@
 //	                                  wasm:FILE or services-TASKS
 //	scheduling memory NODES PODS      the decider's memory
 //	scheduling endtoend NODES PODS    from created over TLS to bound and durable
+//	scheduling gangs NODES GANGS      groups of 64 pods, each placed whole
 //	scheduling takeover NODES PODS    a new leader's scheduler
 //
 // It prints a JSON object: values by name.
@@ -33,7 +34,7 @@ func main() {
 
 func run(ctx context.Context, args []string, r results) error {
 	if len(args) != 3 {
-		return fmt.Errorf("usage: scheduling decide|memory|endtoend|takeover NODES SHAPE|PODS")
+		return fmt.Errorf("usage: scheduling decide|memory|endtoend|gangs|takeover NODES SHAPE|PODS|GANGS")
 	}
 	nodes, err := strconv.Atoi(args[1])
 	if err != nil {
@@ -51,6 +52,8 @@ func run(ctx context.Context, args []string, r results) error {
 		return memory(ctx, nodes, pods, r)
 	case "endtoend":
 		return endToEnd(ctx, nodes, pods, r)
+	case "gangs":
+		return gangs(ctx, nodes, pods, r)
 	case "takeover":
 		return takeOver(ctx, nodes, pods, r)
 	}
