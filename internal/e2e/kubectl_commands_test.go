@@ -87,7 +87,10 @@ func TestKubectlCreatesEveryKindThatItHasAGeneratorFor(t *testing.T) {
 		does("create token robot -n team --audience=foo --duration=1h", "ey"),
 		refuses("create token robot -n team --duration=1s", "may not specify a duration less than 10 minutes"),
 		refuses("create token nobody -n team", `serviceaccounts "nobody" not found`),
-		refuses("create job j --image=x", "the server could not find the requested resource"),
+		does("create job j --image=x -n team", "job.batch/j created"),
+		does("create cronjob cj --image=x --schedule=@hourly -n team", "cronjob.batch/cj created"),
+		does("create job again --from=cronjob/cj -n team", "job.batch/again created"),
+		does("create quota q --hard=secrets=100 -n team", "resourcequota/q created"),
 		does("auth can-i get pods -n team --as=system:serviceaccount:team:robot", "yes"),
 		does("auth can-i --list -n team --as=system:serviceaccount:team:robot", "pods", "[get list]"),
 		does("auth whoami -o yaml --as=joe --as-group=g --as-uid=7 --as-user-extra=scopes=view", `uid: "7"`, "- view", "username: joe"),
@@ -190,7 +193,7 @@ func TestKubectlReadsWhatTheServerSaysOfItself(t *testing.T) {
 		does("explain tokenreview.spec", "FIELD: spec"),
 		does("explain pods --output=plaintext-openapiv2", "Pod is a collection of containers"),
 		refuses("explain pod.spec.foo", `field "foo" does not exist`),
-		refuses("top pods", "Metrics API not available"),
+		does("top pods", "No resources found in default namespace."),
 		refuses("get --raw /nothing", "Error from server (NotFound)"),
 		does("config get-contexts", "test-admin"),
 	})
@@ -243,7 +246,7 @@ func TestKubectlShowsManagersAndSaysWhatIsNotServed(t *testing.T) {
 		does("get deployment web -o yaml --show-managed-fields", "manager: kubectl-create", "manager: kubectl", "subresource: scale"),
 		does("get all", "deployment.apps/web"),
 		does("cluster-info", "Kubernetes control plane", "is running at"),
-		refuses("autoscale deployment web --min=1 --max=3 --cpu=50%", "could not find the requested resource"),
-		refuses("get horizontalpodautoscalers", `the server doesn't have a resource type "horizontalpodautoscalers"`),
+		with("apiVersion: v1\nkind: ReplicationController\nmetadata: {name: web}", refuses("create -f -", `no matches for kind "ReplicationController" in version "v1"`)),
+		refuses("get replicationcontrollers", `the server doesn't have a resource type "replicationcontrollers"`),
 	})
 }
