@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -32,7 +30,12 @@ func workloadMeasurements() (all []measurement) {
 	add := func(row string, run func(ctx context.Context, w *workshop, row string) ([]Row, error)) {
 		all = append(all, measurement{table: "workloads", rows: []string{row}, run: func(ctx context.Context, w *workshop) ([]Row, error) { return run(ctx, w, row) }})
 	}
-	add("a Deployment of 1000 WASI replicas, applied to all Ready", thousandReplicas)
+	add("a Deployment of 1000 WASI replicas, small ones in C, applied to all Ready", func(ctx context.Context, w *workshop, row string) ([]Row, error) {
+		return measureReplicas(ctx, w, row, 1000, buildWaitingGuest)
+	})
+	add("a Deployment of 200 WASI replicas, servers in Go, applied to all Ready", func(ctx context.Context, w *workshop, row string) ([]Row, error) {
+		return measureReplicas(ctx, w, row, 200, buildServingGuest)
+	})
 	for _, f := range flows() {
 		add(fmt.Sprintf("%s: %d %s", f.controller, flowObjects, f.what), func(ctx context.Context, w *workshop, row string) ([]Row, error) {
 			return measureFlow(ctx, w, row, f)
@@ -287,67 +290,4 @@ func leaderChange(ctx context.Context, w *workshop, row string) ([]Row, error) {
 		return nil, err
 	}
 	return []Row{{Row: row, Unit: "ms", Pintle: number(milliseconds(time.Since(begin))), below: 2000, Note: "kill -9; the 100 writes that scale are in it"}}, nil
-}
-
-// thousandReplicas runs a Deployment of a thousand pods of the quickstart's server, built for WASI.
-func thousandReplicas(ctx context.Context, w *workshop, row string) ([]Row, error) {
-	program, err := w.build(ctx, ".", "./subject/workloads")
-	if err != nil {
-		return nil, err
-	}
-	dir, err := w.folder("thousand")
-	if err != nil {
-		return nil, err
-	}
-	archive, err := wasiArchive(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	p, err := start(program, "node", filepath.Join(dir, "data"), archive)
-	if err != nil {
-		return nil, err
-	}
-	defer p.stop()
-	path, err := p.line(ctx, time.Minute)
-	if err != nil {
-		return nil, err
-	}
-	client, err := clientOf(path)
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, 5*time.Minute, errors.New("a thousand pods were not Ready within 5 minutes"))
-	defer cancel()
-	grace, replicas, class, labels := int64(0), int32(1000), "wasm", map[string]string{"app": "many"}
-	template := small(labels)
-	template.Spec.RuntimeClassName, template.Spec.TerminationGracePeriodSeconds = &class, &grace
-	template.Spec.Containers[0].Ports = []corev1.ContainerPort{{ContainerPort: 8080}}
-	template.Spec.Containers[0].Image, template.Spec.Containers[0].ImagePullPolicy = wasiImage, corev1.PullNever
-	begin := time.Now()
-	if _, err := client.AppsV1().Deployments(metav1.NamespaceDefault).Create(ctx, &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Name: "many"}, Spec: appsv1.DeploymentSpec{
-		Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels}, Template: template}}, metav1.CreateOptions{}); err != nil {
-		return nil, err
-	}
-	if err := available(ctx, client, 1, replicas); err != nil {
-		return nil, err
-	}
-	took := time.Since(begin)
-	mib, err := p.rss()
-	if err != nil {
-		return nil, err
-	}
-	return []Row{{Row: row, Unit: "s", Pintle: number(took.Seconds()), Note: fmt.Sprintf("net/http servers in Go, one process; its resident memory %s MiB", plain(mib))}}, nil
-}
-
-const wasiImage = "bench.pintle.dev/demoserver:1"
-
-// wasiArchive builds the quickstart's server for WASI and packs it into an image archive below dir.
-func wasiArchive(ctx context.Context, dir string) (string, error) {
-	program, archive := filepath.Join(dir, "demoserver.wasm"), filepath.Join(dir, "demoserver.tar")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "github.com/pintle/pintle/examples/quickstart/demoserver")
-	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("build the server: %w: %s", err, firstLines(string(out), 3))
-	}
-	return archive, packProgram(program, archive, wasiImage, "wasip1", "wasm")
 }
