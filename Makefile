@@ -18,13 +18,15 @@ quickstart: deps
 # shares with the standard library (atomic.Pointer, sync.Map) is linked once, from either, and races are reported that are none.
 # lint has vetted already.
 PURE := /orchestrator/(api|scheduler/(claims|gang|queues|volumes)|controllers/(?!reconcile$$).*)$$|/gpu/topology$$|/policies/abi|/guest/internal|/internal/patchdoc
+# Example programs that need nothing of the host.
+PROGRAMS := /examples/(?!quickstart|training)
 UNWATCHED := /runtime/containerd|/examples|/orchestrator/appliance|/policies/compat
 COMPILES := TestImportingCompilesAndStartingDoesNot|TestGuestsRunToTheirExitCodeAndLog|TestEveryMemberDecidesAlike|TestAnUploadedPolicyDecides|TestPoliciesSurviveARestart|TestASchedulingPolicyFiltersAndScores|TestAGangOfAPolicyIsBoundTogether|TestTenYearsPassWithoutARestart
 test: deps guests lint
 	$(GO) test -vet=off -race -p 3 -timeout 20m -skip '$(COMPILES)' $$($(GO) list ./... | grep -v -P '$(PURE)|$(UNWATCHED)')
-	$(GO) test -vet=off -p 2 -timeout 20m $$($(GO) list ./... | grep -P '$(PURE)|/policies/compat')
+	$(GO) test -vet=off -p 2 -timeout 20m $$($(GO) list ./... | grep -P '$(PURE)|/policies/compat|/policies/examples|$(PROGRAMS)')
 	$(GO) test -vet=off -p 2 -timeout 20m -run '$(COMPILES)' ./runtime/wasm ./orchestrator/orchestratortest
-	$(GO) test -vet=off -p 1 -timeout 20m ./runtime/containerd/... ./examples/... ./policies/examples/... ./orchestrator/appliance/...
+	$(GO) test -vet=off -p 1 -timeout 20m ./runtime/containerd/... ./examples/quickstart ./examples/training ./orchestrator/appliance/...
 	cd internal/e2e && $(GO) test -vet=off -race -timeout 20m ./controllerruntime
 	cd internal/e2e && $(GO) test -timeout 20m $$($(GO) list ./... | grep -v -e /controllerruntime -e /powerloss -e /linearizable)
 	cd policies/compat/opa/builtins && $(GO) test ./...
