@@ -27,8 +27,7 @@ test: deps guests lint
 	$(GO) test -vet=off -p 2 -timeout 20m $$($(GO) list ./... | grep -P '$(PURE)|/policies/compat|/policies/examples|$(PROGRAMS)')
 	$(GO) test -vet=off -p 2 -timeout 20m -run '$(COMPILES)' ./runtime/wasm ./orchestrator/orchestratortest
 	$(GO) test -vet=off -p 1 -timeout 20m ./runtime/containerd/... ./examples/quickstart ./examples/training ./orchestrator/appliance/...
-	cd internal/e2e && $(GO) test -vet=off -race -timeout 20m ./controllerruntime
-	cd internal/e2e && $(GO) test -timeout 20m $$($(GO) list ./... | grep -v -e /controllerruntime -e /powerloss -e /linearizable)
+	cd internal/e2e && $(GO) test -timeout 20m $$($(GO) list ./... | grep -v -e /powerloss -e /linearizable)
 	cd policies/compat/opa/builtins && $(GO) test ./...
 	@$(MAKE) --no-print-directory -j3 --output-sync=target proof
 
