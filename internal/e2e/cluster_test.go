@@ -191,7 +191,12 @@ func (c *trio) reached(t *testing.T) {
 			client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 			for _, to := range []target{m.ingress(), m.service()} {
 				for range 10 { // whichever pod is chosen
-					if err := get(client, to); err != nil {
+					err := get(client, to)
+					for tries := 0; err != nil && tries < 5; tries++ { // the kernel may remember for a moment that a machine was cut off
+						time.Sleep(time.Second)
+						err = get(client, to)
+					}
+					if err != nil {
 						t.Errorf("%s: %v", to.name, err)
 					}
 				}

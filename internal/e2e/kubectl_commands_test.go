@@ -66,6 +66,7 @@ func startForKubectl(t *testing.T) *kubectl {
 }
 
 func TestKubectlCreatesEveryKindThatItHasAGeneratorFor(t *testing.T) {
+	t.Parallel()
 	k := startForKubectl(t)
 	k.steps([]step{
 		does("create namespace team", "namespace/team created"),
@@ -112,6 +113,7 @@ func TestKubectlCreatesEveryKindThatItHasAGeneratorFor(t *testing.T) {
 }
 
 func TestKubectlChangesWhatIsThere(t *testing.T) {
+	t.Parallel()
 	k := startForKubectl(t)
 	file := filepath.Join(k.home, "web.yaml")
 	if err := os.WriteFile(file, []byte(deployment), 0o600); err != nil {
@@ -178,6 +180,7 @@ func TestKubectlChangesWhatIsThere(t *testing.T) {
 }
 
 func TestKubectlReadsWhatTheServerSaysOfItself(t *testing.T) {
+	t.Parallel()
 	k := startForKubectl(t)
 	k.steps([]step{
 		does("cluster-info", "Kubernetes control plane"),
@@ -210,6 +213,7 @@ func TestKubectlReadsWhatTheServerSaysOfItself(t *testing.T) {
 }
 
 func TestKubectlDrainsWhatBudgetsAllow(t *testing.T) {
+	t.Parallel()
 	k := startForKubectl(t)
 	status := `{"status":{"capacity":{"cpu":"4","memory":"8Gi","pods":"110"},"allocatable":{"cpu":"4","memory":"8Gi","pods":"110"},"conditions":[{"type":"Ready","status":"True"}]}}`
 	k.steps([]step{
@@ -237,6 +241,7 @@ func TestKubectlDrainsWhatBudgetsAllow(t *testing.T) {
 
 // What isn't served is refused in words that name it, and writers are shown under their program's name.
 func TestKubectlShowsManagersAndSaysWhatIsNotServed(t *testing.T) {
+	t.Parallel()
 	k := startForKubectl(t)
 	k.steps([]step{
 		does("create deployment web --image=example.com/demo:1", "deployment.apps/web created"),

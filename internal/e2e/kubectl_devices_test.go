@@ -4,6 +4,7 @@ import "testing"
 
 // What a person does with groups, queues and devices: make, look, wait, remove.
 func TestKubectlHandlesGroupsQueuesAndDevices(t *testing.T) {
+	t.Parallel()
 	k := startForKubectl(t)
 	const (
 		node  = `{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {kubernetes.io/hostname: n1}}}`

@@ -54,6 +54,7 @@ func busyNode(t *testing.T, client *atomic.Pointer[kubernetes.Interface]) func(c
 }
 
 func TestKubectlTopAndAutoscaleWorkOnWhatNodesReport(t *testing.T) {
+	t.Parallel()
 	var client atomic.Pointer[kubernetes.Interface]
 	c := orchestratortest.Start(t, func(cfg *orchestrator.Config) {
 		cfg.Address, cfg.HPASync, cfg.DialNode = "127.0.0.1:0", time.Second, busyNode(t, &client)

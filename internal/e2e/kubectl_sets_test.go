@@ -66,6 +66,7 @@ func setManifest(kind, name, more string) string {
 }
 
 func TestKubectlRollsStatefulSetsAndDaemonSets(t *testing.T) {
+	t.Parallel()
 	c := orchestratortest.Start(t, func(cfg *orchestrator.Config) { cfg.Address = "127.0.0.1:0" })
 	config, err := c.Kubeconfig()
 	if err != nil {

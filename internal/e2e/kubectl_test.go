@@ -116,6 +116,7 @@ spec:
 func words(s string) []string { return strings.Fields(s) }
 
 func TestKubectlWithoutNodes(t *testing.T) {
+	t.Parallel()
 	c := orchestratortest.Start(t, func(cfg *orchestrator.Config) { cfg.Address = "127.0.0.1:0" })
 	config, err := c.Kubeconfig()
 	if err != nil {

@@ -74,6 +74,7 @@ func policyHost(t *testing.T) *policies.Host {
 
 // What the page for policies tells people to type, typed.
 func TestKubectlUsesPolicies(t *testing.T) {
+	t.Parallel()
 	host := policyHost(t)
 	c := orchestratortest.Start(t, func(cfg *orchestrator.Config) { cfg.Address, cfg.Policies = "127.0.0.1:0", host })
 	config, err := c.Kubeconfig()

@@ -15,6 +15,7 @@ import (
 // Elsewhere than on Linux the same packages must compile, and the benchmarks everywhere. To check types needs a tenth of
 // what a compiler needs, and finds what a compiler would.
 func TestEveryPackageIsSoundElsewhere(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct {
 		name, dir string
 		env       []string
