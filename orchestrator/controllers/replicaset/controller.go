@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -130,7 +129,7 @@ func (c *shell) related(ctx context.Context, rs *appsv1.ReplicaSet) (out []*core
 func (c *shell) createPods(ctx context.Context, rs *appsv1.ReplicaSet, n int) error {
 	for size := 1; n > 0; size *= 2 {
 		size = min(size, n)
-		if err := each(size, func(int) error { return c.createPod(ctx, rs) }); err != nil {
+		if err := reconcile.Each(size, func(int) error { return c.createPod(ctx, rs) }); err != nil {
 			return err
 		}
 		n -= size
@@ -156,7 +155,7 @@ func (c *shell) createPod(ctx context.Context, rs *appsv1.ReplicaSet) error {
 }
 
 func (c *shell) deletePods(ctx context.Context, rs *appsv1.ReplicaSet, pods []*corev1.Pod) error {
-	return each(len(pods), func(i int) error {
+	return reconcile.Each(len(pods), func(i int) error {
 		uid := pods[i].UID
 		err := c.env.Client.Delete(ctx, reconcile.Pods(), rs.Namespace, pods[i].Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
 		if apierrors.IsNotFound(err) {
@@ -169,28 +168,4 @@ func (c *shell) deletePods(ctx context.Context, rs *appsv1.ReplicaSet, pods []*c
 		c.events.Emit(Name, rs, kind(), corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: "+pods[i].Name)
 		return nil
 	})
-}
-
-// each runs f for 0..n-1 at the same time and returns the first error. A panic becomes an error:
-// these goroutines are outside the loop's recover.
-func each(n int, f func(int) error) error {
-	errs := make([]error, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() {
-			defer func() {
-				if p := recover(); p != nil {
-					errs[i] = fmt.Errorf("panic: %v", p)
-				}
-			}()
-			errs[i] = f(i)
-		})
-	}
-	wg.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
